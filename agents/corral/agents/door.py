@@ -1,0 +1,58 @@
+"""The sync door: one event loop in a background thread, for callers that have none or must not block theirs."""
+
+from __future__ import annotations
+
+import atexit
+import contextvars
+import threading
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+__all__ = ["run_in_background"]
+
+T = TypeVar("T")
+
+
+class _Door:
+    """Starts its loop at the first use, in a thread that ends with the interpreter."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._portal: BlockingPortal | None = None
+
+    def portal(self) -> BlockingPortal:
+        with self._lock:
+            if self._portal is None:
+                opened = start_blocking_portal()
+                self._portal = opened.__enter__()
+                atexit.register(opened.__exit__, None, None, None)
+            return self._portal
+
+
+# The one thing of ours that belongs to the process: a loop, like its main thread. It is made when first used.
+_door = _Door()
+
+
+def run_in_background(fn: Callable[[], Awaitable[T]]) -> T:
+    """Await `fn()` on the background loop and return its result; context variables of the caller are kept.
+
+    Ctrl-C in the caller cancels it there and waits for its end.
+    """
+    context = contextvars.copy_context()
+    portal = _door.portal()
+
+    async def in_context() -> T:
+        for variable, value in context.items():
+            if variable.get(None) is not value:
+                variable.set(value)
+        return await fn()
+
+    future = portal.start_task_soon(in_context)
+    try:
+        return future.result()
+    except BaseException:
+        if not future.done():
+            future.cancel()
+        raise

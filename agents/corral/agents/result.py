@@ -1,0 +1,69 @@
+"""What a run came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from dspy.lm15 import Message
+
+from corral.policy import Usage
+
+__all__ = ["Result", "StopReason"]
+
+
+class StopReason(StrEnum):
+    """Why a run ended. Only DONE means that the model finished by itself."""
+
+    DONE = "done"
+    STEPS = "steps"
+    TOOL_CALLS = "tool_calls"
+    TOKENS = "tokens"
+    COST = "cost_usd"
+    SECONDS = "seconds"
+    DENIED = "denied"
+    """The policy refused what the run can't go on without: its model."""
+    MODEL_ERROR = "model_error"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+    @property
+    def is_limit(self) -> bool:
+        """Whether a budget ended the run."""
+        return self in _LIMITS
+
+
+_LIMITS = frozenset((StopReason.STEPS, StopReason.TOOL_CALLS, StopReason.TOKENS, StopReason.COST, StopReason.SECONDS))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run came to.
+
+    Attributes:
+        outputs: Values by output name, validated; None when there was no valid answer. After a limit it is the answer
+            that the model gave from what it had.
+        text: What the model said last, if anything.
+        detail: A sentence on how it ended, for a person; empty when `reason` says it all.
+        steps: Model calls made.
+        tool_calls: Tool calls and cells made, those by code included.
+        seconds: Wall time.
+        messages: The whole conversation as the model saw it.
+    """
+
+    run_id: str
+    reason: StopReason
+    outputs: dict[str, Any] | None
+    text: str
+    usage: Usage
+    steps: int
+    tool_calls: int
+    seconds: float
+    detail: str = ""
+    messages: tuple[Message, ...] = field(default=(), repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the model finished by itself, with valid outputs."""
+        return self.reason is StopReason.DONE and self.outputs is not None

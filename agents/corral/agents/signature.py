@@ -1,0 +1,162 @@
+"""A task's typed inputs and outputs: how they are shown to a model, and how its answer is checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import dspy
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
+
+from corral.agents.errors import DefinitionError
+
+__all__ = ["InvalidOutputs", "TaskSignature"]
+
+
+class InvalidOutputs(Exception):
+    """The model's answer does not fit the outputs; the text tells the model how."""
+
+
+@dataclass(frozen=True)
+class TaskSignature:
+    """A DSPy signature, seen as the contract of a run.
+
+    Attributes:
+        outputs_model: The output fields as one pydantic model; what `submit` takes.
+        schema: Its JSON Schema.
+    """
+
+    inputs: Mapping[str, FieldInfo]
+    outputs: Mapping[str, FieldInfo]
+    outputs_model: type[BaseModel]
+    schema: dict[str, Any]
+
+    @classmethod
+    def of(cls, signature: str | type[dspy.Signature]) -> TaskSignature:
+        """Read a signature such as "question -> answer: int", or a class.
+
+        Raises:
+            DefinitionError: It does not parse, or has no input or no output.
+        """
+        try:
+            parsed: Any = cast("Any", dspy).ensure_signature(signature)
+        except (ValueError, TypeError, SyntaxError, NameError) as error:
+            raise DefinitionError(f"the signature {signature!r} can't be read: {error}") from None
+        inputs: dict[str, FieldInfo] = dict(parsed.input_fields)
+        outputs: dict[str, FieldInfo] = dict(parsed.output_fields)
+        if not inputs or not outputs:
+            raise DefinitionError(f"the signature {signature!r} needs an input and an output, as in 'task -> answer'")
+        fields: dict[str, Any] = {name: (field.annotation, _described(field)) for name, field in outputs.items()}
+        model = create_model("Outputs", __config__=ConfigDict(extra="forbid"), **fields)
+        schema = model.model_json_schema()
+        schema.pop("title", None)
+        for prop in schema["properties"].values():
+            prop.pop("title", None)
+        return cls(inputs, outputs, model, schema)
+
+    @property
+    def text_output(self) -> str | None:
+        """The output's name where plain text is a whole answer: one output, a string."""
+        if len(self.outputs) == 1:
+            ((name, field),) = self.outputs.items()
+            if field.annotation is str:
+                return name
+        return None
+
+    def bind(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The inputs of a run, by name.
+
+        Raises:
+            DefinitionError: One is missing, unknown, or not of its type.
+        """
+        unknown = [name for name in given if name not in self.inputs]
+        missing = [name for name in self.inputs if name not in given]
+        if unknown or missing:
+            parts = [f"unknown input {name!r}" for name in unknown] + [f"missing input {name!r}" for name in missing]
+            raise DefinitionError(f"{', '.join(parts)}; this agent takes {', '.join(self.inputs)}")
+        bound: dict[str, Any] = {}
+        for name, field in self.inputs.items():
+            if field.annotation in (str, None, Any) or not isinstance(field.annotation, type):
+                bound[name] = given[name]
+                continue
+            try:
+                bound[name] = TypeAdapter[Any](field.annotation).validate_python(given[name])
+            except ValidationError as error:
+                raise DefinitionError(f"input {name!r}: {_first_problem(error)}") from None
+        return bound
+
+    def render(self, values: Mapping[str, Any]) -> str:
+        """Inputs as the model reads them: the bare text of a single string, else a block for each."""
+        if len(values) == 1:
+            (value,) = values.values()
+            if isinstance(value, str):
+                return value
+        return "\n\n".join(f"{name}:\n{as_text(value)}" for name, value in values.items())
+
+    def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Outputs as Python values of their types.
+
+        Raises:
+            InvalidOutputs: They don't fit.
+        """
+        try:
+            model = self.outputs_model.model_validate(dict(values))
+        except ValidationError as error:
+            raise InvalidOutputs(_all_problems(error)) from None
+        return {name: getattr(model, name) for name in self.outputs}
+
+    def read_text(self, text: str) -> dict[str, Any]:
+        """Outputs from a plain-text answer: the text itself, or JSON in it.
+
+        Raises:
+            InvalidOutputs: It is neither.
+        """
+        if (name := self.text_output) is not None:
+            return {name: text.strip()}
+        value = json_in(text)
+        if isinstance(value, dict) and set(fields := cast("dict[str, Any]", value)) <= set(self.outputs):
+            return self.check(fields)
+        if len(self.outputs) == 1:
+            (name,) = self.outputs
+            return self.check({name: text.strip() if value is None else value})
+        raise InvalidOutputs("the answer is not JSON with " + ", ".join(self.outputs))
+
+
+def as_text(value: Any) -> str:
+    """A value as the model reads it: a string as it is, anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(to_jsonable_python(value, fallback=str), ensure_ascii=False)
+
+
+def json_in(text: str) -> Any | None:
+    """The JSON value that is the whole text, or stands in its first fenced block; None if there is none."""
+    stripped = text.strip()
+    if stripped.startswith("```"):
+        stripped = stripped.split("\n", 1)[-1].rsplit("```", 1)[0]
+    try:
+        return json.loads(stripped)
+    except ValueError:
+        return None
+
+
+def _described(field: FieldInfo) -> FieldInfo:
+    extra: Any = cast("Any", field).json_schema_extra or {}
+    described: Any = extra.get("desc") if hasattr(extra, "get") else None
+    # DSPy fills in "${name}" where nobody wrote a description.
+    if not isinstance(described, str) or described.startswith("${"):
+        described = field.description
+    return FieldInfo(annotation=field.annotation, default=..., description=described)
+
+
+def _first_problem(error: ValidationError) -> str:
+    return error.errors(include_url=False)[0]["msg"]
+
+
+def _all_problems(error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(str(part) for part in p['loc'])}: {p['msg']}" for p in problems[:5])

@@ -1,0 +1,1 @@
+"""The ways in: the `corral` command and what it is made of."""

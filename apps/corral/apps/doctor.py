@@ -1,0 +1,110 @@
+"""`corral doctor`: what works here, and what to do about what does not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import click
+
+from corral.apps.failures import Exit
+
+__all__ = ["doctor"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at; `needed` says whether agents can't do without it."""
+
+    name: str
+    ok: bool
+    text: str
+    needed: bool = False
+
+
+@click.command()
+@click.option("--mcp-config", type=click.Path(path_type=Path), help="Start its servers, and list their tools.")
+@click.pass_context
+def doctor(ctx: click.Context, mcp_config: Path | None) -> None:
+    """Say what works on this machine, and what to do about what does not.
+
+    The exit status is 1 if something that agents can't do without is missing.
+    """
+    findings = anyio.run(_collect, mcp_config)
+    ctx.exit(Exit.ERROR if any(not finding.ok and finding.needed for finding in findings) else Exit.DONE)
+
+
+async def _collect(mcp_config: Path | None) -> list[Finding]:
+    findings: list[Finding] = []
+    async for finding in _look(mcp_config):
+        click.echo(f"{'ok  ' if finding.ok else 'FAIL' if finding.needed else '--  '} {finding.name}: {finding.text}")
+        findings.append(finding)
+    return findings
+
+
+async def _look(mcp_config: Path | None) -> AsyncIterator[Finding]:
+    yield Finding("python", sys.version_info >= (3, 11), sys.version.split()[0], needed=True)
+    yield _dspy()
+    yield _model()
+    async for finding in _sandboxes():
+        yield finding
+    if mcp_config is not None:
+        async for finding in _servers(mcp_config):
+            yield finding
+
+
+def _dspy() -> Finding:
+    import dspy
+
+    return Finding("dspy", True, dspy.__version__, needed=True)
+
+
+def _model() -> Finding:
+    from corral.apps.settings import Settings
+
+    settings = Settings()
+    if settings.model is None:
+        return Finding("model", False, "none is configured; set CORRAL_MODEL, or give --model to each command")
+    where = f" at {settings.api_base}" if settings.api_base else ""
+    return Finding("model", True, f"{settings.model}{where}")
+
+
+async def _sandboxes() -> AsyncIterator[Finding]:
+    from corral.sandbox import MontyProvider, SandboxError, probe
+
+    found = await probe()
+    if found.ok:
+        held = ", ".join(f"{name} {value}" for name, value in sorted(found.in_force.items()))
+        yield Finding("docker", True, f"engine {found.engine}; in force: {held}")
+    else:
+        ignored = f"the engine ignores limits on {', '.join(found.ignored)}" if found.ignored else ""
+        yield Finding("docker", False, found.problem or ignored)
+    for warning in found.warnings:
+        yield Finding("docker engine", False, warning)
+    try:
+        async with MontyProvider() as monty, await monty.open() as session:
+            execution = await session.execute("1 + 1", timeout=5)
+        works = execution.value == 2
+        yield Finding("monty", works, "runs code" if works else "gave a wrong answer", needed=not found.ok)
+    except (SandboxError, ImportError) as error:
+        yield Finding("monty", False, str(error), needed=not found.ok)
+
+
+async def _servers(path: Path) -> AsyncIterator[Finding]:
+    from corral.tools import Toolbox, ToolError, load_mcp_config
+
+    try:
+        servers = load_mcp_config(path)
+    except ToolError as error:
+        yield Finding("mcp", False, str(error), needed=True)
+        return
+    async with Toolbox(*servers) as toolbox:
+        for name, problem in toolbox.failures.items():
+            yield Finding(f"mcp {name}", False, problem, needed=True)
+        for server in servers:
+            if server.name not in toolbox.failures:
+                names = [tool.name for tool in toolbox.tools if tool.resource.startswith(f"tool:{server.name}/")]
+                yield Finding(f"mcp {server.name}", True, f"{len(names)} tools: {', '.join(names)}")

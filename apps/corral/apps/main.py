@@ -1,0 +1,62 @@
+"""The `corral` command: commands are imported when they are called, so that `corral --help` is quick."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "doctor": ("corral.apps.doctor", "Say what works on this machine, and what to do about what does not."),
+    "run": ("corral.apps.run", "Run one task and print its answer."),
+    "sandbox": ("corral.apps.sandbox", "Build and look at the sandbox that code runs in."),
+}
+"""Name to module and one line of help; the module has the click command under the same name."""
+
+
+class _Lazy(click.Group):
+    """A group whose commands are known by name before their modules are imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="corral", message="corral %(version)s")
+def cli() -> None:
+    """Agents that can be let loose because they are held.
+
+    \b
+    corral run "What time is it in Zurich?" --model openai/gpt-4o-mini --mcp-config mcp.json
+    corral run "Sum the sizes" --kind codeact --model openai/m --api-base http://127.0.0.1:8000/v1
+    corral sandbox build
+    corral doctor
+
+    Exit status: 0 done, 1 error, 2 bad input, 3 denied, 4 a limit reached, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """Run the command line; every failure that we know is one sentence on stderr and an exit status."""
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = 2
+    except click.Abort:
+        status = 130
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)

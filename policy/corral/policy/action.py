@@ -1,0 +1,90 @@
+"""Actions: one frozen description of one effect, made before it happens."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from corral.policy.label import Label
+
+__all__ = ["Action", "ActionKind"]
+
+
+class ActionKind(StrEnum):
+    """The kinds of effects there are; a resource's name starts with one."""
+
+    TOOL = "tool"
+    CODE = "code"
+    NET = "net"
+    MEMORY = "memory"
+    MODEL = "model"
+    AGENT = "agent"
+    FILE = "file"
+
+    @property
+    def verbs(self) -> frozenset[str]:
+        """What can be done to a resource of this kind."""
+        return _VERBS[self]
+
+
+_VERBS: dict[ActionKind, frozenset[str]] = {
+    ActionKind.TOOL: frozenset(("call",)),
+    ActionKind.CODE: frozenset(("execute",)),
+    ActionKind.NET: frozenset(("connect",)),
+    ActionKind.MEMORY: frozenset(("read", "write", "delete")),
+    ActionKind.MODEL: frozenset(("generate",)),
+    ActionKind.AGENT: frozenset(("delegate",)),
+    ActionKind.FILE: frozenset(("read", "write")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One effect that is about to happen.
+
+    Attributes:
+        resource: A typed name such as "tool:mail/send", "code:python", "net:example.org:443".
+        verb: One of the kind's verbs.
+        principal: The agent that acts, such as "agent:researcher".
+        user: On whose behalf.
+        arguments: What the effect will be given, JSON values by parameter name.
+        labels: Provenance by parameter name; a missing one is untrusted.
+        read_only: Whether someone whom the user trusts declared that it changes nothing.
+    """
+
+    resource: str
+    verb: str
+    principal: str = "agent:main"
+    user: str = "user:local"
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    labels: Mapping[str, Label] = field(default_factory=dict[str, Label])
+    read_only: bool = False
+
+    def __post_init__(self) -> None:
+        kind, separator, rest = self.resource.partition(":")
+        verbs = _VERBS_BY_NAME.get(kind)
+        if verbs is None or not separator or not rest:
+            raise ValueError(f"resource {self.resource!r} is not of the form kind:name with a known kind")
+        if self.verb not in verbs:
+            raise ValueError(f"{self.verb!r} can't be done to a {kind}; it takes {sorted(verbs)}")
+
+    @property
+    def kind(self) -> ActionKind:
+        return ActionKind(self.resource.partition(":")[0])
+
+    def digest(self) -> str:
+        """A hash over who does what with which arguments: what an approval is bound to, hex SHA-256."""
+        canonical = json.dumps(
+            [self.resource, self.verb, self.principal, self.user, self.arguments],
+            sort_keys=True,
+            separators=(",", ":"),
+            default=repr,
+        )
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+_VERBS_BY_NAME: dict[str, frozenset[str]] = {kind.value: verbs for kind, verbs in _VERBS.items()}

@@ -1,0 +1,47 @@
+"""Approvals: a person's answer to an action that the policy asks about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from corral.policy.action import Action
+from corral.policy.judgement import Judgement
+
+__all__ = ["Approval", "ApprovalRequest", "Approver"]
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequest:
+    """What a person is asked.
+
+    Attributes:
+        digest: `Action.digest` of the action; the answer must carry the same one.
+        judgement: Why it is asked, and by which rule.
+    """
+
+    action: Action
+    judgement: Judgement
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A person's answer, good for one action with exactly these arguments.
+
+    Attributes:
+        digest: Copied from the request.
+        by: Who answered, such as "user:local".
+        reason: What the person said, if anything; the model sees it when the answer is no.
+    """
+
+    digest: str
+    granted: bool
+    by: str
+    reason: str = ""
+
+
+class Approver(Protocol):
+    """Someone who answers for a person. An answer for another digest, or an error, counts as no."""
+
+    async def decide(self, request: ApprovalRequest) -> Approval: ...

@@ -1,0 +1,66 @@
+"""Errors of the policy room.
+
+PolicyError
+├── PolicyFileError    a policy file can't be read or does not say what it must; has the file and line
+├── Denied             the gate refused an action; has the action and the judgement
+├── BudgetExceeded     an action would have gone past a limit; has the limit's name, cap and what was spent
+└── NotAdmitted        an effect was tried without an admission of its own: a bug in the caller
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from corral.policy.action import Action
+    from corral.policy.judgement import Judgement
+
+__all__ = ["BudgetExceeded", "Denied", "NotAdmitted", "PolicyError", "PolicyFileError"]
+
+
+class PolicyError(Exception):
+    """Base of what this room raises."""
+
+
+class PolicyFileError(PolicyError):
+    """A policy file is missing, unreadable or wrong; nothing of it is in force."""
+
+    def __init__(self, path: Path, line: int | None, problem: str) -> None:
+        super().__init__(path, line, problem)
+        self.path = path
+        self.line = line
+        self.problem = problem
+
+    def __str__(self) -> str:
+        where = f"{self.path}:{self.line}" if self.line else str(self.path)
+        return f"{where}: {self.problem}"
+
+
+class Denied(PolicyError):
+    """An action was refused; its effect did not run."""
+
+    def __init__(self, action: Action, judgement: Judgement) -> None:
+        super().__init__(action, judgement)
+        self.action = action
+        self.judgement = judgement
+
+    def __str__(self) -> str:
+        return f"denied: {self.action.verb} {self.action.resource}: {self.judgement.reason}"
+
+
+class BudgetExceeded(PolicyError):
+    """An action would have gone past a limit; its effect did not run."""
+
+    def __init__(self, limit: str, cap: float, spent: float) -> None:
+        super().__init__(limit, cap, spent)
+        self.limit = limit
+        self.cap = cap
+        self.spent = spent
+
+    def __str__(self) -> str:
+        return f"the limit of {self.cap:g} {self.limit} is reached ({self.spent:g} spent or reserved)"
+
+
+class NotAdmitted(PolicyError):
+    """An effect was called without the admission that the gate makes for exactly this action."""

@@ -1,0 +1,127 @@
+"""Reading a policy from YAML or TOML, with the line of whatever is wrong."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from corral.policy.errors import PolicyFileError
+
+__all__ = ["read"]
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+Place = tuple[str | int, ...]
+"""Where a value stands in a file: keys and indexes from the top."""
+
+
+def read(path: Path, model: type[ModelT]) -> ModelT:
+    """`path` as a `model`.
+
+    Raises:
+        PolicyFileError: It can't be read, parsed or validated.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise PolicyFileError(path, None, f"the file can't be read: {problem}") from error
+    match path.suffix:
+        case ".yaml" | ".yml":
+            data, lines = _parse_yaml(path, text)
+        case ".toml":
+            data, lines = _parse_toml(path, text)
+        case _:
+            raise PolicyFileError(path, None, "the name must end in .yaml, .yml or .toml")
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise _explain(path, error, lines) from None
+
+
+def _explain(path: Path, error: ValidationError, lines: dict[Place, int]) -> PolicyFileError:
+    first = error.errors(include_url=False, include_context=False)[0]
+    place: Place = first["loc"]
+    while place and place not in lines:
+        place = place[:-1]
+    name = ".".join(str(part) for part in first["loc"]) or "the file"
+    if first["type"] == "extra_forbidden":
+        problem = f"unknown key {name}"
+    else:
+        problem = f"{name}: {first['msg'].removeprefix('Value error, ')}"
+    return PolicyFileError(path, lines.get(place), problem)
+
+
+def _parse_yaml(path: Path, text: str) -> tuple[Any, dict[Place, int]]:
+    try:
+        node: yaml.Node | None = cast("Any", yaml).compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise PolicyFileError(path, line, f"this is not YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise PolicyFileError(path, None, f"this is not YAML: {error}") from None
+    lines: dict[Place, int] = {}
+    if node is not None:
+        for place, mapping in _mappings(node, ()):
+            seen: set[str] = set()
+            for key, value in mapping.value:
+                name = str(key.value)
+                if name in seen:
+                    raise PolicyFileError(path, key.start_mark.line + 1, f"the key {name!r} stands here twice")
+                seen.add(name)
+                lines[(*place, name)] = key.start_mark.line + 1
+                if isinstance(value, yaml.SequenceNode):
+                    for index, item in enumerate(value.value):
+                        lines[(*place, name, index)] = item.start_mark.line + 1
+    return ({} if data is None else data), lines
+
+
+def _mappings(node: yaml.Node, place: Place) -> Iterator[tuple[Place, yaml.MappingNode]]:
+    if isinstance(node, yaml.MappingNode):
+        yield place, node
+        for key, value in node.value:
+            yield from _mappings(value, (*place, str(key.value)))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(cast("list[yaml.Node]", node.value)):
+            yield from _mappings(item, (*place, index))
+
+
+def _parse_toml(path: Path, text: str) -> tuple[Any, dict[Place, int]]:
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"at line (\d+)", str(error))
+        line = int(found[1]) if found else None
+        raise PolicyFileError(path, line, f"this is not TOML: {error}") from None
+    return data, _toml_lines(text)
+
+
+_TOML_HEADER = re.compile(r"^\s*(\[\[?)\s*([\w.\-\"]+)\s*\]")
+_TOML_KEY = re.compile(r"^\s*([\w.\-\"]+)\s*=")
+
+
+def _toml_lines(text: str) -> dict[Place, int]:
+    """Lines of headers and plain keys; tomllib keeps no positions, and what is missed falls back to its table."""
+    lines: dict[Place, int] = {}
+    counts: dict[Place, int] = {}
+    table: Place = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _TOML_HEADER.match(line):
+            table = ()
+            names = header[2].replace('"', "").split(".")
+            for depth, name in enumerate(names, 1):
+                table = (*table, name)
+                if depth == len(names) and header[1] == "[[":
+                    counts[table] = counts.get(table, -1) + 1
+                if table in counts:
+                    table = (*table, counts[table])
+            lines[table] = number
+        elif key := _TOML_KEY.match(line):
+            lines[(*table, *key[1].replace('"', "").split("."))] = number
+    return lines

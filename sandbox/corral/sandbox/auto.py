@@ -1,0 +1,107 @@
+"""The strongest sandbox that works here, and why it is that one; never none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import anyio
+
+from corral.sandbox import image
+from corral.sandbox.docker import DockerProvider
+from corral.sandbox.errors import SandboxUnavailable
+from corral.sandbox.monty import MontyProvider
+from corral.sandbox.sandbox import Sandbox, SandboxProvider, SandboxSpec
+
+__all__ = ["AutoProvider", "Choice", "choose"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A provider and, in one sentence, why it was taken. Whoever chose closes it."""
+
+    provider: SandboxProvider
+    reason: str
+
+
+async def choose(*, build: Callable[[str], None] | None = None) -> Choice:
+    """Docker when a session opens there, else Monty when one opens there.
+
+    Args:
+        build: Make a missing image, which takes half a minute, and tell the progress here; None does not make one.
+
+    Raises:
+        SandboxUnavailable: Neither works; nothing ever runs unsandboxed.
+    """
+    docker = DockerProvider()
+    try:
+        if build is not None and not await image.image_exists():
+            await image.build(build)
+        await _try(docker)
+        return Choice(docker, "Docker: an engine answers and the image is there")
+    except SandboxUnavailable as error:
+        no_docker = str(error)
+    monty = MontyProvider()
+    try:
+        await _try(monty)
+        return Choice(monty, f"Monty, because Docker does not work here: {no_docker}")
+    except (SandboxUnavailable, ImportError) as error:
+        raise SandboxUnavailable(f"no sandbox works here; Docker: {no_docker}; Monty: {error}") from error
+
+
+async def _try(provider: SandboxProvider) -> None:
+    """Open a session and close it; on failure, and when cancelled, the provider too."""
+    try:
+        async with await provider.open():
+            pass
+    except BaseException:
+        await provider.close()
+        raise
+
+
+class AutoProvider:
+    """A provider that chooses at the first `open`. Until then `name` is "auto" and `reason` is empty."""
+
+    def __init__(self, *, build: Callable[[str], None] | None = None) -> None:
+        self._build = build
+        self._choice: Choice | None = None
+        self._choosing = anyio.Lock()
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        return self._choice.provider.name if self._choice else "auto"
+
+    @property
+    def reason(self) -> str:
+        """Why this provider, in one sentence."""
+        return self._choice.reason if self._choice else ""
+
+    @property
+    def instructions(self) -> str:
+        if self._choice:
+            return self._choice.provider.instructions
+        return "Code runs as Python in a sandbox without network; names stay from cell to cell."
+
+    async def open(self, spec: SandboxSpec | None = None) -> Sandbox:
+        async with self._choosing:
+            if self._closed:
+                raise SandboxUnavailable("the provider is closed")
+            if self._choice is None:
+                self._choice = await choose(build=self._build)
+        return await self._choice.provider.open(spec)
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._choice is not None:
+            await self._choice.provider.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,163 @@
+"""The Docker engine of this machine, behind the few calls that we make of it; no other module touches docker-py."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from corral.sandbox.errors import SandboxUnavailable
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+__all__ = ["LABEL", "Engine", "Found"]
+
+LABEL = "corral.sandbox"
+"""Marks every container of ours."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A container of ours that the engine knows, ours meaning any Corral process's."""
+
+    id: str
+    labels: Mapping[str, str]
+
+
+class Engine:
+    """A connection to the engine. Every method blocks: call it in a worker thread."""
+
+    def __init__(self, client: DockerClient) -> None:
+        self._client = client
+        # docker-py is untyped below the client; what comes out of it is narrowed in each method here.
+        self._api: Any = client.api
+
+    @classmethod
+    def connect(cls) -> Self:
+        """The engine that DOCKER_HOST names, or the local one.
+
+        Raises:
+            SandboxUnavailable: None answers.
+        """
+        # Here to keep start-up light: docker-py takes 0.1 s to import.
+        import docker
+        from docker.errors import DockerException
+
+        _knock()
+        try:
+            return cls(docker.from_env(timeout=60))
+        except DockerException as error:
+            raise SandboxUnavailable(f"no Docker engine answers ({error}); start one, or use Monty") from error
+
+    @property
+    def version(self) -> str:
+        with self._speaking():
+            return str(self._api.version()["Version"])
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the engine says that it cannot do, such as "No swap limit support"."""
+        with self._speaking():
+            return tuple(self._api.info().get("Warnings") or ())
+
+    def has_image(self, tag: str) -> bool:
+        from docker.errors import ImageNotFound
+
+        with self._speaking():
+            try:
+                self._api.inspect_image(tag)
+            except ImageNotFound:
+                return False
+            return True
+
+    def build_image(self, dockerfile: str, tag: str) -> Generator[str]:
+        """Build from a Dockerfile without context; yields the engine's lines.
+
+        Raises:
+            SandboxUnavailable: The engine could not pull the base or a step failed.
+        """
+        with self._speaking():
+            for line in self._api.build(
+                fileobj=BytesIO(dockerfile.encode()), tag=tag, rm=True, forcerm=True, pull=True, decode=True
+            ):
+                if "error" in line:
+                    raise SandboxUnavailable(str(line["error"]).strip())
+                if text := str(line.get("stream") or line.get("status") or "").strip():
+                    yield text
+
+    def import_image(self, tar: Path, tag: str, changes: list[str]) -> None:
+        """Make an image of one layer from a tar of a root file system."""
+        name, _, version = tag.partition(":")
+        with self._speaking():
+            reply = self._api.import_image_from_file(str(tar), repository=name, tag=version, changes=changes)
+            if "error" in reply:
+                raise SandboxUnavailable(f"the engine refused the image: {reply}")
+
+    def create(self, config: Mapping[str, Any], host: Mapping[str, Any]) -> str:
+        """Create a container from keyword arguments of docker-py; returns its id."""
+        with self._speaking():
+            made = self._api.create_container(**config, host_config=self._api.create_host_config(**host))
+            return str(made["Id"])
+
+    def start(self, container: str) -> None:
+        with self._speaking():
+            self._api.start(container)
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        """What the engine says of a container; empty if it is gone."""
+        from docker.errors import NotFound
+
+        with self._speaking():
+            try:
+                return dict(self._api.inspect_container(container))
+            except NotFound:
+                return {}
+
+    def remove(self, container: str) -> None:
+        """Kill and remove a container; one that is gone, or going, is fine."""
+        from docker.errors import APIError
+
+        with self._speaking():
+            try:
+                self._api.remove_container(container, force=True, v=True)
+            except APIError as error:
+                if error.status_code not in (404, 409):  # gone; removal already in progress (auto_remove)
+                    raise
+
+    def containers(self) -> list[Found]:
+        """Every container of ours, running or not."""
+        with self._speaking():
+            rows = self._api.containers(all=True, filters={"label": [f"{LABEL}=1"]})
+            return [Found(str(row["Id"]), dict(row["Labels"] or {})) for row in rows]
+
+    def close(self) -> None:
+        self._client.close()
+
+    @contextmanager
+    def _speaking(self) -> Generator[None]:
+        from docker.errors import DockerException
+        from requests import RequestException
+
+        try:
+            yield
+        except (DockerException, RequestException) as error:
+            raise SandboxUnavailable(f"the Docker engine failed: {error}") from error
+
+
+def _knock() -> None:
+    """Fail early when nobody listens on the engine's socket: docker-py would leave its own socket open then."""
+    scheme, _, path = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").partition("://")
+    if scheme != "unix":
+        return
+    with socket.socket(socket.AF_UNIX) as knock:
+        try:
+            knock.connect(path)
+        except OSError as error:
+            problem = f"no Docker engine answers at {path} ({error.strerror}); start one, or use Monty"
+            raise SandboxUnavailable(problem) from error

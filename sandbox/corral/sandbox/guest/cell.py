@@ -1,0 +1,113 @@
+"""Running one cell: compile it, run it in the session's names, and say in JSON what came of it."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import linecache
+import traceback
+from collections.abc import Coroutine
+from types import CodeType, ModuleType
+from typing import Any
+
+from .value import cut, plain
+
+__all__ = ["BadCell", "Interpreter", "describe", "run"]
+
+FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+TEXT_LIMIT = 8 * 1024
+SOURCES_KEPT = 256
+
+
+class BadCell(Exception):
+    """The cell does not compile."""
+
+
+class Interpreter:
+    """The names of a session, and the event loop that its top-level awaits share."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.names = module.__dict__
+        self._count = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, code: str) -> Any:
+        """Run a cell and return its last expression's value.
+
+        Raises:
+            BadCell: It does not compile; the cause says why.
+        """
+        self._count += 1
+        filename = f"<cell {self._count}>"
+        body, last = _compile(code, filename)
+        _remember(code, filename, self._count)
+        self._evaluate(body)
+        return None if last is None else self._evaluate(last)
+
+    def _evaluate(self, code: CodeType | None) -> Any:
+        if code is None:
+            return None
+        value = eval(code, self.names)
+        return self._await(value) if code.co_flags & inspect.CO_COROUTINE else value
+
+    def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        if self._loop is None or self._loop.is_closed():
+            self._loop = asyncio.new_event_loop()
+        task = self._loop.create_task(coroutine)
+        try:
+            return self._loop.run_until_complete(task)
+        finally:
+            if not task.done():
+                task.cancel()
+                self._loop.run_until_complete(asyncio.wait([task], timeout=0.05))
+
+
+def _compile(code: str, filename: str) -> tuple[CodeType | None, CodeType | None]:
+    try:
+        tree = ast.parse(code, filename)
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        body = compile(tree, filename, "exec", flags=FLAGS) if tree.body else None
+        if not isinstance(last, ast.Expr):
+            return body, None
+        return body, compile(ast.Expression(last.value), filename, "eval", flags=FLAGS)
+    except (SyntaxError, ValueError, OverflowError) as error:
+        raise BadCell from error
+
+
+def _remember(code: str, filename: str, count: int) -> None:
+    linecache.cache[filename] = (len(code), None, code.splitlines(True), filename)
+    linecache.cache.pop(f"<cell {count - SOURCES_KEPT}>", None)
+
+
+def run(interpreter: Interpreter, code: str) -> Any:
+    """The last expression's value as JSON, or as its repr where JSON can't say it."""
+    value = interpreter.run(code)
+    return None if value is None else plain(value)
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """One line, and a traceback of the cell's own frames."""
+    shown = error.__cause__ if isinstance(error, BadCell) and error.__cause__ else error
+    report = traceback.TracebackException.from_exception(shown)
+    _keep_own_frames(report)
+    lines = [line for part in report.format_exception_only() for line in part.splitlines()]
+    message = next((line for line in lines if line and not line.startswith(" ")), type(shown).__name__)
+    return {
+        "kind": "syntax" if isinstance(error, BadCell) else "error",
+        "message": cut(message, 1000),
+        "traceback": cut("".join(report.format()), TEXT_LIMIT),
+    }
+
+
+def _keep_own_frames(report: traceback.TracebackException) -> None:
+    seen: set[int] = set()
+    chain: list[traceback.TracebackException | None] = [report]
+    while chain:
+        part = chain.pop()
+        if part is None or id(part) in seen:
+            continue
+        seen.add(id(part))
+        own = [frame for frame in part.stack if frame.filename.startswith("<cell ")]
+        part.stack = traceback.StackSummary.from_list(own)
+        chain += [part.__cause__, part.__context__]

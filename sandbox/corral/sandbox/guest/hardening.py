@@ -1,0 +1,69 @@
+"""What a forked session gives up before it runs a cell."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import resource
+from typing import Any
+
+from . import landlock, seccomp
+
+__all__ = ["Refused", "harden", "undumpable"]
+
+PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 4, 38
+
+
+class Refused(Exception):
+    """A protection that must be there is not."""
+
+
+def undumpable() -> None:
+    """Let no other process trace this one, or read its memory, environment or descriptors in /proc."""
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def harden(uid: int, folder: str, limits: dict[str, int], may_lack: list[str]) -> dict[str, Any]:
+    """Become `uid`, make `folder` and give up everything else.
+
+    Returns:
+        What is in force, by name; the host compares it with what it asked for.
+
+    Raises:
+        Refused: Landlock or seccomp is not to be had, and `may_lack` does not name it.
+    """
+    _die_first()
+    for name, value in limits.items():
+        resource.setrlimit(getattr(resource, "RLIMIT_" + name), (value, value))
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    undumpable()
+    os.umask(0o077)
+    os.mkdir(folder, 0o700)
+    os.chdir(folder)
+    ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    applied: dict[str, Any] = {"landlock": landlock.confine(folder), "seccomp": seccomp.confine(platform.machine())}
+    for name, value in applied.items():
+        if not value and name not in may_lack:
+            raise Refused(f"{name} is not available here (kernel {platform.release()}, {platform.machine()})")
+    return {**applied, **_read_back(limits)}
+
+
+def _die_first() -> None:
+    # When the container's memory is used up, the kernel ends sessions before the zygote.
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
+
+
+def _read_back(limits: dict[str, int]) -> dict[str, Any]:
+    with open("/proc/thread-self/status") as file:
+        rows = (line.partition(":") for line in file)
+        status = {name: value.strip() for name, _, value in rows}
+    return {
+        "uid": os.getresuid()[2],
+        "no_new_privs": status.get("NoNewPrivs") == "1",
+        "capabilities": int(status.get("CapPrm", "0"), 16) | int(status.get("CapEff", "0"), 16),
+        "limits": {name: resource.getrlimit(getattr(resource, "RLIMIT_" + name))[1] for name in limits},
+    }

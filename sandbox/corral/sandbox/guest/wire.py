@@ -1,0 +1,89 @@
+"""Frames over a stream socket: two lengths, a JSON object, and bytes that need not be JSON.
+
+uint32 length of the JSON | uint32 length of the bytes | JSON, UTF-8 | bytes
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from typing import Any
+
+__all__ = ["PROTOCOL", "Reader", "Writer", "encode"]
+
+PROTOCOL = 1
+
+HEAD = struct.Struct(">II")
+JSON_LIMIT = 128 * 1024**2
+CHUNK = 64 * 1024
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+Frame = tuple[dict[str, Any], bytes]
+
+
+def encode(message: dict[str, Any], blob: bytes = b"") -> bytes:
+    body = _encode(message).encode()
+    return HEAD.pack(len(body), len(blob)) + body + blob
+
+
+class Reader:
+    """Takes frames off a socket. Holds what has come of the next one, so a read may be given up and begun again."""
+
+    def __init__(self, sock: socket.socket, *, descriptors: bool = False) -> None:
+        self._sock = sock
+        self._buffer = bytearray()
+        self._descriptors = descriptors
+        self.received: list[int] = []
+        """Descriptors that came along, oldest first; whoever takes one owns it."""
+
+    def fill(self) -> None:
+        """Receive once, blocking until there is something.
+
+        Raises:
+            EOFError: The host has hung up.
+        """
+        size = max(CHUNK, min(self._missing(), 1024**2))
+        if self._descriptors:
+            data, descriptors, _, _ = socket.recv_fds(self._sock, size, 8)
+            self.received.extend(descriptors)
+        else:
+            data = self._sock.recv(size)
+        if not data:
+            raise EOFError
+        self._buffer += data
+
+    def take(self) -> Frame | None:
+        """The next frame if all of it has come."""
+        if self._missing() > 0:
+            return None
+        json_size, blob_size = HEAD.unpack_from(self._buffer)
+        end = HEAD.size + json_size
+        message = json.loads(self._buffer[HEAD.size : end])
+        blob = bytes(self._buffer[end : end + blob_size]) if blob_size else b""
+        del self._buffer[: end + blob_size]
+        return message, blob
+
+    def next(self) -> Frame:
+        while (frame := self.take()) is None:
+            self.fill()
+        return frame
+
+    def _missing(self) -> int:
+        if len(self._buffer) < HEAD.size:
+            return HEAD.size - len(self._buffer)
+        json_size, blob_size = HEAD.unpack_from(self._buffer)
+        if json_size > JSON_LIMIT:
+            raise EOFError
+        return HEAD.size + json_size + blob_size - len(self._buffer)
+
+
+class Writer:
+    """Puts frames on a socket, whole."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def send(self, message: dict[str, Any], blob: bytes = b"") -> None:
+        self._sock.sendall(encode(message, blob))

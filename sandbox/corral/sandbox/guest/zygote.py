@@ -1,0 +1,223 @@
+"""PID 1 of the container: imports once, then forks a session whenever the host asks for one."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import platform
+import secrets
+import select
+import signal
+import socket
+import sys
+from types import FrameType
+from typing import Any, NoReturn
+
+from .hardening import harden, undumpable
+from .session import Session
+from .wire import PROTOCOL, Reader, Writer
+
+__all__ = ["main"]
+
+# fmt: off
+PREIMPORTED = (
+    "array", "base64", "bisect", "calendar", "cmath", "collections", "concurrent.futures", "contextlib", "copy",
+    "csv", "dataclasses", "datetime", "decimal", "difflib", "enum", "fnmatch", "fractions", "functools", "glob",
+    "hashlib", "heapq", "hmac", "html", "html.parser", "inspect", "io", "itertools", "json", "logging", "math",
+    "numbers", "operator", "pathlib", "pprint", "queue", "random", "re", "secrets", "shutil", "statistics", "string",
+    "struct", "subprocess", "tempfile", "textwrap", "time", "typing", "unicodedata", "urllib.parse", "uuid",
+    "xml.etree.ElementTree", "zlib",
+)
+# fmt: on
+
+
+def main(path: str) -> NoReturn:
+    """Connect to the host's socket at `path` and serve it; when the host goes, so does the container."""
+    token = os.environ.pop("CORRAL_TOKEN", "")
+    os.environ.clear()
+    os.environ.update(PATH="/usr/local/bin:/usr/bin:/bin", LANG="C.UTF-8", PYTHONDONTWRITEBYTECODE="1")
+    undumpable()
+    _drop_standard_streams()
+    for name in PREIMPORTED:
+        importlib.import_module(name)
+    host = socket.socket(socket.AF_UNIX)
+    host.connect(path)
+    gc.collect()
+    gc.freeze()
+    zygote = Zygote(host)
+    zygote.greet(token)
+    zygote.serve()
+
+
+def _drop_standard_streams() -> None:
+    null = os.open("/dev/null", os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    os.close(null)
+
+
+class Zygote:
+    """Forks sessions, ends them, and tells the host when one dies."""
+
+    def __init__(self, host: socket.socket) -> None:
+        self._host = host
+        self._reader = Reader(host, descriptors=True)
+        self._writer = Writer(host)
+        self._sessions: dict[int, int] = {}
+        self._woken, self._wake = socket.socketpair()
+        self._woken.setblocking(False)
+        self._wake.setblocking(False)
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, _only_wake)
+
+    def greet(self, token: str) -> None:
+        self._writer.send(
+            {
+                "op": "hello",
+                "token": token,
+                "protocols": [PROTOCOL],
+                "features": ["files", "threads", "await"],
+                "python": platform.python_version(),
+                "machine": platform.machine(),
+            }
+        )
+        try:
+            welcome, _ = self._reader.next()
+        except EOFError:
+            sys.exit(0)
+        if welcome.get("protocol") != PROTOCOL:
+            sys.exit("the host speaks another protocol")
+
+    def serve(self) -> NoReturn:
+        poll = select.poll()
+        poll.register(self._host, select.POLLIN)
+        poll.register(self._woken, select.POLLIN)
+        self._obey()  # what came in one piece with the welcome
+        while True:
+            for descriptor, _ in poll.poll():
+                if descriptor == self._woken.fileno():
+                    self._reap()
+                else:
+                    self._receive()
+
+    def _receive(self) -> None:
+        try:
+            self._reader.fill()
+        except (EOFError, OSError):
+            os._exit(0)
+        self._obey()
+
+    def _obey(self) -> None:
+        while (frame := self._reader.take()) is not None:
+            message, _ = frame
+            if message["op"] == "open":
+                self._open(message)
+            else:
+                self._end(message)
+
+    def _open(self, message: dict[str, Any]) -> None:
+        descriptors = [self._reader.received.pop(0) for _ in range(3)]
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._writer.send({"op": "refused", "session": message["session"], "reason": f"fork: {error.strerror}"})
+        else:
+            if pid == 0:
+                self._become_session(message, descriptors)
+            self._sessions[pid] = message["session"]
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def _become_session(self, message: dict[str, Any], descriptors: list[int]) -> NoReturn:
+        try:  # whatever happens, this process must not return into the zygote's loop
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for ours in (self._host, self._woken, self._wake):
+                ours.close()
+            for descriptor in descriptors:
+                os.set_inheritable(descriptor, False)
+            os.setsid()
+            _run_session(message, *descriptors)
+        finally:
+            os._exit(70)
+
+    def _end(self, message: dict[str, Any]) -> None:
+        """Kill every process of a session's user, at once and even when no process can be forked any more."""
+        os.seteuid(message["uid"])
+        try:
+            os.kill(-1, signal.SIGKILL)
+        except OSError:
+            pass  # it has none left
+        finally:
+            os.seteuid(0)
+            undumpable()  # a change of user resets it
+        self._writer.send({"op": "ended", "session": message["session"]})
+        self._remove(message["uid"], message["folder"])
+
+    def _remove(self, uid: int, folder: str) -> None:
+        try:
+            pid = os.fork()
+        except OSError:
+            return  # full of another session's processes; what is left counts against `disk_bytes`
+        if pid:
+            return
+        try:
+            self._host.close()
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            remove(folder)
+        finally:
+            os._exit(0)
+
+    def _reap(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._woken.recv(4096)
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if (session := self._sessions.pop(pid, None)) is not None:
+                self._writer.send({"op": "exited", "session": session, "status": status})
+
+
+def _only_wake(number: int, frame: FrameType | None) -> None:
+    """The wake-up descriptor does the work; without a handler the kernel would not signal at all."""
+
+
+def _run_session(message: dict[str, Any], channel: int, control: int, output: int) -> None:
+    host = socket.socket(fileno=channel)
+    try:
+        applied = harden(message["uid"], message["folder"], message["limits"], message["may_lack"])
+        os.environ.update(HOME=message["folder"], TMPDIR=message["folder"])
+        sys.path.insert(0, message["folder"])
+        session = Session(host, socket.socket(fileno=control), output, message)
+    except Exception as error:  # noqa: BLE001 - the host gets to know it
+        Writer(host).send({"op": "failed", "reason": f"{type(error).__name__}: {error}"})
+        return
+    session.serve(applied)
+
+
+def remove(folder: str) -> None:
+    """Delete a tree that its maker may have made hard to delete: no recursion, however deep it is."""
+    os.chmod(folder, 0o700)
+    os.chdir(folder)
+    numbers = iter(range(1, 1_000_000_000))
+    prefix = secrets.token_hex(4)
+    while entries := list(os.scandir(".")):
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.name)
+                continue
+            os.chmod(entry.name, 0o700)
+            for inner in list(os.scandir(entry.name)):  # lift everything up, so that every folder becomes empty
+                if inner.is_dir(follow_symlinks=False):
+                    os.chmod(inner.path, 0o700)
+                os.rename(inner.path, f"{prefix}-{next(numbers)}")
+            os.rmdir(entry.name)
+    os.rmdir(folder)

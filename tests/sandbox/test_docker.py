@@ -1,0 +1,382 @@
+"""What only Docker sessions do: files, processes, crashes, and containers that leave nothing behind."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import anyio
+import pytest
+from anyio import to_thread
+
+from corral.sandbox import (
+    CellErrorKind,
+    DockerProvider,
+    Host,
+    Limits,
+    Sandbox,
+    SandboxFileError,
+    SandboxGone,
+    SandboxSpec,
+    SandboxUnavailable,
+    probe,
+    sweep,
+)
+from corral.sandbox.engine import Engine
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+async def sandbox(container_session: Sandbox) -> Sandbox:
+    return container_session
+
+
+@pytest.fixture
+async def engine(docker_image: None) -> AsyncGenerator[Engine]:
+    engine = await to_thread.run_sync(Engine.connect)
+    yield engine
+    engine.close()
+
+
+async def containers(engine: Engine, label: str) -> list[str]:
+    found = await to_thread.run_sync(engine.containers)
+    return [each.id for each in found if each.labels.get("corral.label") == label]
+
+
+async def test_a_cell_runs_in_the_container_as_a_user_of_its_own(docker: DockerProvider, sandbox: Sandbox) -> None:
+    code = "import os, socket\n[socket.gethostname(), os.getuid(), os.getpid()]"
+    async with await docker.open() as other:
+        host, uid, pid = (await sandbox.execute(code, timeout=5)).value
+        other_host, other_uid, other_pid = (await other.execute(code, timeout=5)).value
+    assert host == other_host == sandbox.id.partition(".")[0]
+    assert 0 not in (uid, other_uid)
+    assert uid != other_uid
+    assert pid != other_pid
+
+
+async def test_different_limits_get_a_container_each(docker: DockerProvider, sandbox: Sandbox) -> None:
+    async with await docker.open(SandboxSpec(Limits(memory_bytes=256 * 1024**2))) as other:
+        assert other.id.partition(".")[0] != sandbox.id.partition(".")[0]
+
+
+async def test_the_limits_asked_for_are_in_force(docker_image: None) -> None:
+    limits = Limits(memory_bytes=200 * 1024**2, cpus=0.5, processes=40, disk_bytes=8 * 1024**2, open_files=100)
+    found = await probe(limits)
+    assert (found.problem, found.ignored) == ("", ())
+    assert found.in_force["memory_bytes"] == limits.memory_bytes
+    assert found.in_force["cpus"] == limits.cpus
+    assert found.in_force["processes"] == limits.processes
+    assert found.in_force["seccomp"] == "2"
+
+
+async def test_threads_of_a_cell_call_tools_at_the_same_time(sandbox: Sandbox) -> None:
+    inside = 0
+    all_inside = anyio.Event()
+
+    async def meet(name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        nonlocal inside
+        inside += 1
+        if inside == 4:
+            all_inside.set()
+        await all_inside.wait()
+        return args[0] * 10
+
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "with ThreadPoolExecutor(4) as pool:\n    answers = list(pool.map(meet, range(4)))\nanswers"
+    )
+    with anyio.fail_after(5):
+        execution = await sandbox.execute(code, timeout=5, host=Host(["meet"], meet))
+    assert execution.value == [0, 10, 20, 30]
+
+
+async def test_a_thread_left_behind_by_a_cell_does_not_disturb_the_next(sandbox: Sandbox) -> None:
+    async def answer(name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        return 1
+
+    code = (
+        "import threading\nstop = threading.Event()\nproblems = []\n"
+        "def work():\n    while not stop.is_set():\n        try:\n            ask()\n"
+        "        except RuntimeError as error:\n            problems.append(str(error))\n"
+        "            stop.wait(0.01)\n"
+        "thread = threading.Thread(target=work)\nthread.start()"
+    )
+    host = Host(["ask"], answer)
+    with anyio.fail_after(5):
+        await sandbox.execute(code, timeout=5, host=host)
+        values = [(await sandbox.execute(f"{n}", timeout=5, host=host)).value for n in range(20)]
+        ended = await sandbox.execute("stop.set()\nthread.join()\nthread.is_alive()", timeout=5)
+    assert values == list(range(20))
+    assert ended.value is False
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import os\nos._exit(3)", "exited with status 3"),
+        ("import ctypes\nctypes.string_at(0)", "killed by signal 11"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "killed by signal 9"),
+    ],
+)
+async def test_a_crash_is_a_result_and_the_next_cell_starts_afresh(sandbox: Sandbox, code: str, message: str) -> None:
+    await sandbox.execute("x = 1", timeout=5)
+    id = sandbox.id
+    with anyio.fail_after(5):
+        execution = await sandbox.execute("print('last words')\n" + code, timeout=5)
+        after = await sandbox.execute("'x' in globals()", timeout=5)
+    assert execution.error is not None
+    assert execution.error.kind is CellErrorKind.CRASH
+    assert message in execution.error.message
+    assert execution.output == "last words\n"
+    assert not execution.state_kept
+    assert (after.value, sandbox.id) == (False, id)
+
+
+async def test_a_crash_leaves_other_sessions_alone(docker: DockerProvider, sandbox: Sandbox) -> None:
+    async with await docker.open() as other:
+        await other.execute("x = 1", timeout=5)
+        await sandbox.execute("import os\nos._exit(1)", timeout=5)
+        assert (await other.execute("x", timeout=5)).value == 1
+
+
+async def test_a_session_that_died_between_cells_says_so_once(sandbox: Sandbox) -> None:
+    async def wait(name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        return None
+
+    await sandbox.execute("x = 1\nimport os, threading\nthreading.Timer(0.05, os._exit, [4]).start()", timeout=5)
+    with anyio.fail_after(5):
+        while (execution := await sandbox.execute("x", timeout=5)).error is None:
+            await anyio.lowlevel.checkpoint()
+    assert execution.error.kind is CellErrorKind.CRASH
+    assert not execution.state_kept
+    assert (await sandbox.execute("1", timeout=5)).value == 1
+
+
+async def test_a_cell_that_will_not_stop_is_killed(sandbox: Sandbox) -> None:
+    await sandbox.execute("x = 1", timeout=5)
+    code = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True:\n    time.sleep(1)"
+    with anyio.fail_after(5):
+        execution = await sandbox.execute(code, timeout=0.1)
+        after = await sandbox.execute("'x' in globals()", timeout=5)
+    assert execution.error is not None
+    assert execution.error.kind is CellErrorKind.TIMEOUT
+    assert not execution.state_kept
+    assert after.value is False
+
+
+async def test_a_loop_in_c_is_killed(sandbox: Sandbox) -> None:
+    with anyio.fail_after(5):
+        execution = await sandbox.execute("import re\nre.match('(a+)+$', 'a' * 64 + 'b')", timeout=0.1)
+    assert execution.error is not None
+    assert execution.error.kind is CellErrorKind.TIMEOUT
+
+
+async def test_a_cancelled_cell_that_will_not_stop_is_killed(sandbox: Sandbox) -> None:
+    started = anyio.Event()
+
+    async def tell(name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        started.set()
+
+    code = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\ntell()\nwhile True:\n    time.sleep(1)"
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as running:
+            running.start_soon(lambda: sandbox.execute(code, timeout=60, host=Host(["tell"], tell)))
+            await started.wait()
+            began = anyio.current_time()
+            running.cancel_scope.cancel()
+        assert anyio.current_time() - began < 0.25
+        told = await sandbox.execute("1", timeout=5)
+        assert (told.error is not None, told.state_kept) == (True, False)
+        assert (await sandbox.execute("1", timeout=5)).value == 1
+
+
+async def test_a_file_goes_in_and_comes_out(sandbox: Sandbox) -> None:
+    data = os.urandom(3_000_000)
+    await sandbox.put("in/data.bin", data)
+    await sandbox.execute("data = open('in/data.bin', 'rb').read()\nopen('out', 'wb').write(data[::-1])", timeout=5)
+    assert await sandbox.get("out") == data[::-1]
+
+
+async def test_a_module_that_was_put_can_be_imported(sandbox: Sandbox) -> None:
+    await sandbox.put("ours.py", b"answer = 42")
+    assert (await sandbox.execute("import ours\nours.answer", timeout=5)).value == 42
+
+
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "a\0b"])
+async def test_a_path_that_is_not_plain_is_refused(sandbox: Sandbox, path: str) -> None:
+    with pytest.raises(SandboxFileError):
+        await sandbox.put(path, b"")
+    with pytest.raises(SandboxFileError):
+        await sandbox.get(path)
+
+
+async def test_links_and_special_files_are_not_followed(sandbox: Sandbox) -> None:
+    await sandbox.execute(
+        "import os\nos.symlink('/etc/passwd', 'link')\nos.symlink('/etc', 'folder')\n"
+        "os.mkfifo('pipe')\nos.mkdir('dir')",
+        timeout=5,
+    )
+    with anyio.fail_after(5):
+        for path in ("link", "folder/passwd", "pipe", "dir", "missing"):
+            with pytest.raises(SandboxFileError):
+                await sandbox.get(path)
+        for path in ("link", "folder/new", "pipe", "dir"):
+            with pytest.raises(SandboxFileError):
+                await sandbox.put(path, b"x")
+
+
+async def test_a_file_over_the_limit_is_refused(docker: DockerProvider) -> None:
+    async with await docker.open(SandboxSpec(Limits(file_bytes=1000))) as sandbox:
+        with pytest.raises(SandboxFileError, match="1001 bytes"):
+            await sandbox.put("a", b"x" * 1001)
+        await sandbox.execute("open('b', 'w').write('x' * 1001)", timeout=5)
+        with pytest.raises(SandboxFileError, match="larger than 1000"):
+            await sandbox.get("b")
+
+
+async def test_output_of_a_subprocess_is_in_order(sandbox: Sandbox) -> None:
+    code = "import subprocess, sys\nprint('a')\nsubprocess.run(['/bin/echo', 'b'])\nprint('c', file=sys.stderr)"
+    assert (await sandbox.execute(code, timeout=5)).output == "a\nb\nc\n"
+
+
+async def test_a_forked_child_that_returns_from_the_cell_ends(sandbox: Sandbox) -> None:
+    code = "import os\npid = os.fork()\nif pid:\n    os.waitpid(pid, 0)\nos.getpid()"
+    first = await sandbox.execute(code, timeout=5)
+    assert first.error is None
+    assert (await sandbox.execute("os.getpid()", timeout=5)).value == first.value
+
+
+async def test_close_leaves_no_container_and_no_folder(docker_image: None, engine: Engine) -> None:
+    label = "test-close"
+    async with DockerProvider() as provider:
+        await provider.open(SandboxSpec(label=label))
+        (id,) = await containers(engine, label)
+        mounts = (await to_thread.run_sync(engine.inspect, id))["Mounts"]
+        folder = next(mount["Source"] for mount in mounts if mount["Destination"] == "/run/corral")
+        assert not await anyio.Path(folder, "host.sock").exists()
+    assert await containers(engine, label) == []
+    assert not await anyio.Path(folder).exists()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.02, 0.1, 0.2, 0.3])
+async def test_a_cancelled_open_leaves_no_container(docker_image: None, engine: Engine, seconds: float) -> None:
+    label = "test-cancelled"
+    async with DockerProvider() as provider:
+        with anyio.move_on_after(seconds):
+            await provider.open(SandboxSpec(label=label))
+    assert await containers(engine, label) == []
+
+
+async def test_an_open_cancelled_by_asyncio_leaves_no_container(docker_image: None, engine: Engine) -> None:
+    label = "test-wait-for"
+    async with DockerProvider() as provider:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(provider.open(SandboxSpec(label=label)), 0.05)
+        assert await containers(engine, label) == []
+
+
+async def test_a_container_that_does_not_come_up_is_removed(docker_image: None, engine: Engine) -> None:
+    label = "test-broken"
+    async with DockerProvider(runtime="no-such-runtime") as provider:
+        with pytest.raises(SandboxUnavailable):
+            await provider.open(SandboxSpec(label=label))
+    assert await containers(engine, label) == []
+
+
+async def test_a_missing_image_says_what_to_do(docker_image: None) -> None:
+    async with DockerProvider(image="corral-sandbox:none") as provider:
+        with pytest.raises(SandboxUnavailable, match="corral sandbox build"):
+            await provider.open()
+
+
+async def test_no_engine_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+    async with DockerProvider() as provider:
+        with pytest.raises(SandboxUnavailable, match="no Docker engine answers"):
+            await provider.open()
+
+
+async def test_a_container_killed_under_a_cell_is_gone_not_a_hang(docker_image: None, engine: Engine) -> None:
+    started = anyio.Event()
+
+    async def tell(name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        started.set()
+
+    async with DockerProvider() as provider:
+        sandbox = await provider.open()
+
+        async def run() -> None:
+            with pytest.raises(SandboxGone):
+                await sandbox.execute("tell()\nwhile True:\n    pass", timeout=60, host=Host(["tell"], tell))
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as running:
+                running.start_soon(run)
+                await started.wait()
+                await to_thread.run_sync(engine.remove, sandbox.id.partition(".")[0])
+            with pytest.raises(SandboxGone):
+                await sandbox.execute("1", timeout=5)
+            async with await provider.open() as fresh:
+                assert (await fresh.execute("1", timeout=5)).value == 1
+
+
+OWNER = """
+import sys, time
+from pathlib import Path
+from corral.sandbox.container import Settings, container_config, host_config
+from corral.sandbox.engine import Engine
+from corral.sandbox.image import IMAGE
+from corral.sandbox.sandbox import Limits
+
+settings = Settings(IMAGE)
+config = container_config(settings, sys.argv[1], "token", Path(sys.argv[2]))
+print(Engine.connect().create(config, host_config(settings, Limits(), Path(sys.argv[2]))), flush=True)
+time.sleep(60)
+"""
+
+
+async def test_sweep_removes_what_a_killed_process_left_and_nothing_else(
+    engine: Engine, sandbox: Sandbox, tmp_path: Any
+) -> None:
+    # A container that was created and never started: one that runs ends by itself when its owner does.
+    command = [sys.executable, "-c", OWNER, "test-sweep", str(tmp_path)]
+    async with await anyio.open_process(command, stdout=subprocess.PIPE, stderr=None) as process:
+        assert process.stdout is not None
+        with anyio.fail_after(10):
+            left = (await process.stdout.receive()).decode().strip()
+            assert left not in await sweep()
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+            assert left in await sweep()
+    assert await containers(engine, "test-sweep") == []
+    assert (await sandbox.execute("1", timeout=5)).value == 1
+
+
+LIVING = """
+import sys, time, anyio
+from corral.sandbox import DockerProvider, SandboxSpec
+
+async def main():
+    provider = DockerProvider()
+    print((await provider.open(SandboxSpec(label=sys.argv[1]))).id, flush=True)
+    await anyio.sleep_forever()
+
+anyio.run(main)
+"""
+
+
+async def test_a_running_container_ends_with_its_killed_owner(engine: Engine) -> None:
+    command = [sys.executable, "-c", LIVING, "test-owner"]
+    async with await anyio.open_process(command, stdout=subprocess.PIPE, stderr=None) as process:
+        assert process.stdout is not None
+        with anyio.fail_after(20):
+            assert await process.stdout.receive()
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+            while await containers(engine, "test-owner"):
+                await anyio.lowlevel.checkpoint()
+    await sweep()  # its folder

@@ -1,0 +1,220 @@
+"""MCP servers as sources of tools."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from corral.policy import Admission, Label
+from corral.tools.arguments import broken
+from corral.tools.connection import Connection
+from corral.tools.contents import observe
+from corral.tools.errors import ToolConfigError, ToolSourceError
+from corral.tools.failure import explain
+from corral.tools.names import matches, spell
+from corral.tools.observation import Observation
+from corral.tools.stdio import StdioTransport
+from corral.tools.tool import DEFAULT_TIMEOUT, Effect, Tool
+from corral.tools.variables import expand
+
+if TYPE_CHECKING:
+    import mcp_types
+
+__all__ = ["MCPServer", "StdioServer"]
+
+_MAX_RAW_NAME: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class StdioServer:
+    """How to run a server that speaks MCP on its standard streams.
+
+    Attributes:
+        args: May name variables, `${VAR}` or `${VAR:-default}`; so may the values of `env`.
+        env: Variables beside the few that every server gets (HOME, PATH and the like).
+        trust: Its annotations are believed: a tool with readOnlyHint that is not open-world is then read-only.
+        timeout: Seconds that a call may take.
+        include: Globs on its tools' own names, or on their names or resources in a toolbox.
+        exclude: The same, for tools that are left out.
+    """
+
+    command: str
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    cwd: str | None = None
+    trust: bool = False
+    timeout: float = DEFAULT_TIMEOUT
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+
+
+class MCPServer:
+    """One MCP server as a source of tools: its process runs between `__aenter__` and `__aexit__`.
+
+    Calls run concurrently over one connection. A server that stops stays stopped until it is opened again, and the
+    tools stay those that it listed when it was opened.
+
+    Args:
+        name: The first part of its tools' names and resources.
+        connect_timeout: Seconds until its tools must be listed.
+        environ: Where variables are looked up when it is opened; this process's environment when None.
+
+    Raises:
+        ToolConfigError: The name would not be told apart in a resource.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: StdioServer,
+        *,
+        connect_timeout: float = 30.0,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        if not name or not name.isprintable() or "/" in name or name == "local":
+            raise ToolConfigError(f"server {name!r}", "a server's name is printable, has no '/' and is not 'local'")
+        self.name = name
+        self.config = config
+        self._connect_timeout = connect_timeout
+        self._environ = environ
+        self._connection: Connection | None = None
+        self._tools: dict[str, Tool] = {}
+        self.left_out: dict[str, str] = {}
+        """One sentence for each listed tool that can't be offered, by its own name."""
+
+    async def __aenter__(self) -> Self:
+        if self._connection is not None:
+            raise RuntimeError(f"the server {self.name!r} is open already")
+        deadline = time.monotonic() + self._connect_timeout
+        transport = self._transport()
+        try:
+            connection = await self._connect(transport, "auto", deadline)
+        except ToolSourceError:
+            if not transport.over or time.monotonic() >= deadline:
+                raise
+            # It ended on the newest protocol's first question, perhaps: ask a fresh process in the older way.
+            connection = await self._connect(self._transport(), "legacy", deadline)
+        self._connection = connection
+        self._tools = self._take(connection.tools)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def tools(self) -> list[Tool]:
+        return list(self._tools.values())
+
+    async def call(self, name: str, arguments: dict[str, Any], admission: Admission) -> Observation:
+        return await self._tools[name].call(arguments, admission)
+
+    def _transport(self) -> StdioTransport:
+        from mcp.client.stdio import get_default_environment  # keeps start-up light
+
+        config = self.config
+        environ = os.environ if self._environ is None else self._environ
+        try:
+            args = [expand(arg, environ) for arg in config.args]
+            env = {key: expand(value, environ) for key, value in config.env.items()}
+        except LookupError as error:
+            raise ToolSourceError(self.name, f"its configuration needs {error.args[0]}, which is not set") from None
+        return StdioTransport((config.command, *args), get_default_environment() | env, config.cwd)
+
+    async def _connect(self, transport: StdioTransport, mode: str, deadline: float) -> Connection:
+        connection = Connection(transport, mode)
+        try:
+            await connection.open(deadline - time.monotonic())
+            return connection
+        except TimeoutError:
+            problem = f"the server did not answer within {self._connect_timeout:g} s"
+        except OSError as error:
+            problem = self._explain_start(error)
+        except Exception as error:  # noqa: BLE001 - the SDK raises many kinds; each is a server that can't be used
+            problem = f"the server can't be used: {explain(error, {})}"
+            if transport.over:
+                problem = f"the server stopped at its start ({await connection.obituary()})"
+        raise ToolSourceError(self.name, problem, await connection.last_words())
+
+    def _explain_start(self, error: OSError) -> str:
+        config = self.config
+        if config.cwd is not None and not os.path.isdir(config.cwd):
+            return f"its folder {config.cwd!r} does not exist"
+        if isinstance(error, FileNotFoundError):
+            return f"the command {config.command!r} was not found; install it, or correct the server's command"
+        return f"the command {config.command!r} can't be started: {error.strerror or error}"
+
+    def _take(self, listed: Iterable[mcp_types.Tool]) -> dict[str, Tool]:
+        self.left_out.clear()
+        taken: dict[str, Tool] = {}
+        for one in listed:
+            if not one.name.isprintable() or not 0 < len(one.name) <= _MAX_RAW_NAME:
+                self.left_out[ascii(one.name[:_MAX_RAW_NAME])] = "its name is empty, too long or not printable"
+            elif one.name in taken:
+                self.left_out[one.name] = "the server lists it more than once; only the first is offered"
+            elif (problem := broken(one.input_schema)) is not None:
+                self.left_out[one.name] = f"its input schema is broken: {problem}"
+            else:
+                taken[one.name] = self._make_tool(one)
+        return {name: tool for name, tool in taken.items() if self._is_wanted(name, tool)}
+
+    def _is_wanted(self, name: str, tool: Tool) -> bool:
+        def named_by(patterns: tuple[str, ...]) -> bool:
+            return matches(tool, patterns) or any(fnmatchcase(name, pattern) for pattern in patterns)
+
+        return named_by(self.config.include) and not named_by(self.config.exclude)
+
+    def _make_tool(self, listed: mcp_types.Tool) -> Tool:
+        resource = f"tool:{self.name}/{listed.name}"
+        label = Label.untrusted(resource)
+        effect, read_only = _believe(listed.annotations) if self.config.trust else (Effect.ONCE, False)
+        hints = listed.annotations
+        return Tool(
+            spell(self.name, listed.name),
+            resource,
+            partial(self._run, listed.name, effect, label),
+            description=listed.description or listed.title or "",
+            input_schema=listed.input_schema,
+            output_schema=listed.output_schema,
+            annotations={} if hints is None else hints.model_dump(by_alias=True, exclude_none=True),
+            effect=effect,
+            read_only=read_only,
+            timeout=self.config.timeout,
+            label=label,
+        )
+
+    async def _run(self, name: str, effect: Effect, label: Label, arguments: dict[str, Any]) -> Observation:
+        connection = self._connection
+        if connection is None or connection.is_over:
+            how = "is closed" if connection is None else f"has stopped ({await connection.obituary()})"
+            text = f"the server {self.name!r} {how}; nothing was sent to it, and it is not started again in this run"
+            return Observation(text, is_error=True, label=label)
+        try:
+            return observe(await connection.call(name, arguments), label)
+        except Exception:
+            if not connection.is_over:
+                raise
+        how = await connection.obituary()
+        outcome = "it may be repeated" if effect.repeatable else "whether the call took effect is unknown"
+        return Observation(f"the server {self.name!r} stopped during the call ({how}); {outcome}", None, True, label)
+
+
+def _believe(hints: mcp_types.ToolAnnotations | None) -> tuple[Effect, bool]:
+    """The effect that the hints of a trusted server state, and whether the tool is read-only.
+
+    A tool is open-world unless it says otherwise (specification of 2025-06-18, ToolAnnotations.openWorldHint), and what
+    reads the open world can carry data out of it: never read-only.
+    """
+    if hints is None:
+        return Effect.ONCE, False
+    if hints.read_only_hint:
+        return Effect.READ, hints.open_world_hint is False
+    return (Effect.IDEMPOTENT if hints.idempotent_hint else Effect.ONCE), False

@@ -1,0 +1,35 @@
+"""What comes back from a tool, ready for a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from pydantic import JsonValue
+
+from corral.policy import Label
+
+__all__ = ["Json", "Observation"]
+
+Json: TypeAlias = JsonValue
+
+_UNKNOWN = Label()
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a tool returned, or in one line why it returned nothing.
+
+    Attributes:
+        text: What a model is shown. What is not text stands in it by kind, such as "[image image/png, 12 kB]".
+        structured: The same as a JSON value, where the tool gave one; a string result has only `text`.
+        is_error: The tool failed, ran past its time or could not be reached; `text` says which.
+        label: Where the content came from: untrusted, unless the tool's source is endorsed.
+        contents: The source's own content blocks, untouched (for MCP, those of `mcp_types`).
+    """
+
+    text: str
+    structured: Json | None = None
+    is_error: bool = False
+    label: Label = _UNKNOWN
+    contents: tuple[Any, ...] = ()
