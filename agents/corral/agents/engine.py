@@ -26,11 +26,12 @@ from dspy.lm15 import (
     TextDelta,
     TimeoutError,
     TransportError,
+    UnknownModelError,
 )
 
 from corral.agents.errors import DefinitionError
 
-__all__ = ["Engine", "engine_for"]
+__all__ = ["Engine", "engine_for", "route"]
 
 OnText = Callable[[str], None]
 
@@ -71,11 +72,25 @@ def engine_for(lm: Any) -> Engine:
         return _ThroughDSPy(lm)
     if not isinstance(lm.engine, str):
         return _Custom(lm)
+    selection = route(lm)
+    return _Bare(lm, selection) if selection.native else _ThroughDSPy(lm)
+
+
+def route(lm: Any) -> Any:
+    """DSPy's choice of a way for `lm`, made without a connection.
+
+    Raises:
+        DefinitionError: Nobody knows the provider, or how to reach it with these settings.
+    """
     try:
-        selection: Any = cast("Any", backend_selection).select_backend(lm)
+        return cast("Any", backend_selection).select_backend(lm)
+    except UnknownModelError:
+        raise DefinitionError(
+            f"no provider is known for the model {lm.model!r}; name it as provider/name, "
+            "and with api_base as openai/NAME"
+        ) from None
     except (LM15Error, dspy.LMError) as error:
         raise DefinitionError(f"the model {lm.model!r} can't be used: {error}") from None
-    return _Bare(lm, selection) if selection.native else _ThroughDSPy(lm)
 
 
 def _needs_dspy(lm: Any) -> bool:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from corral.agents.codec import message_from_json, message_to_json
-from corral.agents.engine import Engine, engine_for
+from corral.agents.engine import Engine, engine_for, route
 from corral.agents.errors import DefinitionError, ModelError
 from corral.agents.price import Price, known_price
 from corral.agents.steps import Codec
@@ -234,6 +234,7 @@ def _connect(spec: ModelSpec) -> Any:
         lm: Any = dspy.LM(spec.model, cache=False, num_retries=0, engine="lm15", **settings)
     except (ValueError, TypeError, dspy.LMError) as error:
         raise DefinitionError(f"the model {spec.model!r} can't be used: {_one_line(error)}") from None
+    route(lm)
     return lm
 
 

@@ -1,0 +1,187 @@
+"""Every path to an effect, by name: what is in this table passes the gate, and nothing else may exist."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+
+from corral.agents import CodeAct, Interpreter, ReAct
+from corral.agents.testing import Call, Reply, scripted_lm
+from corral.policy import (
+    Action,
+    Approval,
+    ApprovalRequest,
+    Budget,
+    Denied,
+    Gate,
+    MemoryAudit,
+    NotAdmitted,
+    Policy,
+    SecurityPolicy,
+    ToolReturned,
+)
+from corral.sandbox import MontyProvider
+from corral.tools import tool
+
+from .conftest import Recorder
+
+ROOT = Path(__file__).parents[2]
+
+EFFECTS = {
+    "generate": "a model is asked",
+    "execute": "code runs",
+    "acall": "a model is asked",
+    "complete": "a model is asked",
+}
+"""Methods that cause something, by name; `call` is looked for only with an admission as its argument."""
+
+PATHS = {
+    ("agents/corral/agents/effects.py", "generate"): "inside Gate.perform",
+    ("agents/corral/agents/effects.py", "execute"): "inside Gate.perform",
+    ("agents/corral/agents/interpreter.py", "execute"): "inside Gate.perform; and DSPy's own entry to it",
+    ("agents/corral/agents/loop.py", "generate"): "Effects.generate",
+    ("agents/corral/agents/cells.py", "execute"): "Effects.execute",
+    ("agents/corral/agents/model.py", "complete"): "inside Model.generate: the engine, once an attempt",
+    ("agents/corral/agents/engine.py", "complete"): "the engines themselves",
+    ("agents/corral/agents/engine.py", "acall"): "the engine that goes through DSPy",
+    ("agents/corral/agents/journal.py", "execute"): "SQL",
+    ("apps/corral/apps/doctor.py", "execute"): "1 + 1, our own, to see whether Monty works",
+}
+
+
+def test_no_effect_is_caused_outside_of_the_known_paths() -> None:
+    found: set[tuple[str, str]] = set()
+    for room in ("agents", "apps"):
+        for path in (ROOT / room / "corral").rglob("*.py"):
+            if "testing" in path.parts:
+                continue
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Attribute) and node.attr in EFFECTS:
+                    found.add((path.relative_to(ROOT).as_posix(), node.attr))
+    assert found == set(PATHS)
+
+
+def ran(log: list[str], effect: str = "once") -> Any:
+    @tool(effect=effect)  # pyright: ignore[reportArgumentType]
+    def act(what: str) -> str:
+        """Do something."""
+        log.append(what)
+        return "done"
+
+    return act
+
+
+ALLOW_MODEL_AND_CODE = [
+    SecurityPolicy(resource="model:*", actions=["generate"]),
+    SecurityPolicy(resource="code:python", actions=["execute"]),
+]
+
+
+async def test_a_denied_tool_never_ran_and_the_model_is_told(recorder: Recorder) -> None:
+    log: list[str] = []
+    lm, _ = scripted_lm([Reply(calls=[Call("act", {"what": "harm"})]), "done"])
+    policy = Policy(rules=ALLOW_MODEL_AND_CODE)
+    audit = MemoryAudit()
+    agent = ReAct("question -> answer", [ran(log)], lm=lm, policy=policy, audit=audit, sinks=[recorder])
+    result = await agent.run("?")
+    assert log == []
+    assert result.ok
+    (returned,) = recorder.of(ToolReturned)
+    assert returned.outcome == "denied"
+    refusals = [record for record in audit.records if record.entry == "refusal"]
+    assert [record.resource for record in refusals] == ["tool:local/act"]
+
+
+async def test_a_tool_denied_to_the_model_is_denied_to_its_code(recorder: Recorder) -> None:
+    log: list[str] = []
+    lm, _ = scripted_lm([Reply(calls=[Call("python", {"code": "act(what='harm')"})]), "done"])
+    agent = CodeAct(
+        "question -> answer", [ran(log)], lm=lm, policy=Policy(rules=ALLOW_MODEL_AND_CODE),
+        sandbox=MontyProvider(), sinks=[recorder],
+    )  # fmt: skip
+    result = await agent.run("?")
+    assert log == []
+    assert result.ok
+    assert recorder.of(ToolReturned)[0].outcome == "denied"
+
+
+async def test_denied_code_never_ran() -> None:
+    log: list[str] = []
+    lm, engine = scripted_lm([Reply(calls=[Call("python", {"code": "act(what='x')"})]), "done"])
+    policy = Policy(rules=[SecurityPolicy(resource="model:*", actions=["generate"]),
+                           SecurityPolicy(resource="tool:*", actions=["call"])])  # fmt: skip
+    agent = CodeAct("question -> answer", [ran(log)], lm=lm, policy=policy, sandbox=MontyProvider())
+    await agent.run("?")
+    assert log == []
+    assert "denied" in engine.requests[1].messages[-1].parts[0].content[0].text
+
+
+async def test_what_asks_is_denied_without_an_approver_and_names_the_parameter(recorder: Recorder) -> None:
+    log: list[str] = []
+    lm, _ = scripted_lm([Reply(calls=[Call("act", {"what": "x"})]), "done"])
+    await ReAct("question -> answer", [ran(log)], lm=lm, sinks=[recorder]).run("?")
+    assert log == []
+    assert "approver=" in recorder.of(ToolReturned)[0].content
+
+
+class Answer:
+    def __init__(self, granted: bool) -> None:
+        self.granted = granted
+        self.asked: list[Action] = []
+
+    async def decide(self, request: ApprovalRequest) -> Approval:
+        self.asked.append(request.action)
+        return Approval(request.digest, self.granted, "user:test", "because")
+
+
+@pytest.mark.parametrize("granted", [True, False])
+async def test_what_asks_happens_exactly_when_a_person_agrees(granted: bool) -> None:
+    log: list[str] = []
+    lm, _ = scripted_lm([Reply(calls=[Call("act", {"what": "x"})]), "done"])
+    approver = Answer(granted)
+    await ReAct("question -> answer", [ran(log)], lm=lm, approver=approver).run("?")
+    assert log == (["x"] if granted else [])
+    assert approver.asked[0].arguments == {"what": "x"}
+
+
+async def test_a_tool_declared_read_only_needs_no_approval() -> None:
+    log: list[str] = []
+    lm, _ = scripted_lm([Reply(calls=[Call("act", {"what": "look"})]), "done"])
+    await ReAct("question -> answer", [ran(log, "read")], lm=lm).run("?")
+    assert log == ["look"]
+
+
+async def test_a_tool_can_not_be_called_around_the_gate() -> None:
+    log: list[str] = []
+    act = ran(log)
+    with pytest.raises(TypeError, match="admission"):
+        act(what="x")
+    gate = Gate(Policy(rules=[SecurityPolicy(resource="*", actions=["*"])]), Budget())
+    with pytest.raises(NotAdmitted):
+        await gate.perform(
+            Action(act.resource, "call", arguments={"what": "judged"}),
+            lambda admission: act.call({"what": "something else"}, admission),
+        )
+    assert log == []
+
+
+def test_dspys_interpreter_passes_the_gate_too() -> None:
+    called: list[int] = []
+    policy = Policy(rules=[SecurityPolicy(resource="code:python", actions=["execute"])])
+    with Interpreter({"look": called.append}, provider=MontyProvider(), policy=policy) as interpreter:
+        with pytest.raises(dspy.primitives.code_interpreter.CodeExecutionError, match="denied"):
+            interpreter.execute("look(1)")
+    assert called == []
+    with Interpreter(provider=MontyProvider(), policy=Policy()) as interpreter:
+        with pytest.raises(dspy.primitives.code_interpreter.CodeExecutionError, match="denied"):
+            interpreter.execute("1 + 1")
+
+
+async def test_denied_is_raised_before_the_effect_is_made() -> None:
+    gate = Gate(Policy())
+    with pytest.raises(Denied):
+        await gate.perform(Action("tool:local/x", "call"), lambda _: pytest.fail("the effect ran"))

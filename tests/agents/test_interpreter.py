@@ -1,0 +1,82 @@
+import anyio
+import anyio.lowlevel
+import dspy
+import pytest
+from dspy.primitives.code_interpreter import CodeExecutionError, CodeInterpreter, CodeInterpreterError, FinalOutput
+
+from corral.agents import Interpreter
+from corral.agents.testing import scripted_lm
+from corral.sandbox import DockerProvider, MontyProvider, SandboxProvider
+
+
+@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.docker), "monty"])
+def provider(request: pytest.FixtureRequest) -> SandboxProvider:
+    if request.param == "monty":
+        return MontyProvider()
+    request.getfixturevalue("docker_image")
+    return DockerProvider()
+
+
+@pytest.fixture
+def interpreter(provider: SandboxProvider) -> object:
+    from corral.agents import run_in_background
+
+    with Interpreter(provider=provider) as made:
+        yield made
+    run_in_background(provider.close)
+
+
+def test_it_keeps_dspys_contract(interpreter: Interpreter) -> None:
+    assert isinstance(interpreter, CodeInterpreter)
+    assert interpreter.execute("x = 20\nx + 1") == 21
+    assert interpreter.execute("print(x * 2)") == "40\n"
+    assert interpreter.execute("y = 1") is None
+    assert interpreter.execute("n + x", {"n": 5}) == 25
+    assert interpreter.execute("SUBMIT(7)") == FinalOutput({"output": 7})
+
+
+def test_tools_are_read_again_at_every_execution(interpreter: Interpreter) -> None:
+    interpreter.tools["double"] = lambda n: n * 2
+    assert interpreter.execute("double(21)") == 42
+
+    async def later(n: int) -> int:
+        await anyio.lowlevel.checkpoint()
+        return n + 1
+
+    interpreter.tools["later"] = later
+    assert interpreter.execute("later(n=41)") == 42
+
+
+def test_output_fields_are_submits_parameters(interpreter: Interpreter) -> None:
+    interpreter.output_fields = [{"name": "answer"}, {"name": "score"}]
+    assert interpreter.execute("SUBMIT('a', score=1)") == FinalOutput({"answer": "a", "score": 1})
+
+
+def test_failures_are_the_kinds_that_dspy_knows(interpreter: Interpreter) -> None:
+    with pytest.raises(SyntaxError):
+        interpreter.execute("def (")
+    with pytest.raises(CodeExecutionError, match="ZeroDivisionError"):
+        interpreter.execute("print('before')\n1 / 0")
+    assert interpreter.execute("1 + 1") == 2
+    interpreter.shutdown()
+    with pytest.raises(CodeInterpreterError, match="shut down"):
+        interpreter.execute("1 + 1")
+
+
+@pytest.mark.docker
+def test_rlm_runs_its_code_in_a_container(docker_image: None) -> None:
+    from corral.agents import run_in_background
+
+    provider = DockerProvider()
+    replies = [
+        "[[ ## reasoning ## ]]\nlook\n\n[[ ## code ## ]]\n```python\nimport socket\nprint(socket.gethostname(), len(text))\n```\n\n[[ ## completed ## ]]",
+        "[[ ## reasoning ## ]]\nanswer\n\n[[ ## code ## ]]\n```python\nSUBMIT(text.count('a'))\n```\n\n[[ ## completed ## ]]",
+    ]
+    lm, engine = scripted_lm(replies)
+    try:
+        with dspy.context(lm=lm, interpreter_factory=Interpreter.factory(provider)):
+            prediction = dspy.RLM("text -> count: int", max_iters=4)(text="banana")
+    finally:
+        run_in_background(provider.close)
+    assert prediction.count == 3
+    assert len(engine.requests) == 2
