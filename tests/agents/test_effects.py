@@ -6,8 +6,8 @@ import ast
 from pathlib import Path
 from typing import Any
 
-import dspy
 import pytest
+from dspy.primitives.code_interpreter import CodeExecutionError
 
 from corral.agents import CodeAct, Interpreter, ReAct
 from corral.agents.testing import Call, Reply, scripted_lm
@@ -172,13 +172,12 @@ async def test_a_tool_can_not_be_called_around_the_gate() -> None:
 def test_dspys_interpreter_passes_the_gate_too() -> None:
     called: list[int] = []
     policy = Policy(rules=[SecurityPolicy(resource="code:python", actions=["execute"])])
-    with Interpreter({"look": called.append}, provider=MontyProvider(), policy=policy) as interpreter:
-        with pytest.raises(dspy.primitives.code_interpreter.CodeExecutionError, match="denied"):
-            interpreter.execute("look(1)")
+    refused = pytest.raises(CodeExecutionError, match="denied")
+    with Interpreter({"look": called.append}, provider=MontyProvider(), policy=policy) as interpreter, refused:
+        interpreter.execute("look(1)")
     assert called == []
-    with Interpreter(provider=MontyProvider(), policy=Policy()) as interpreter:
-        with pytest.raises(dspy.primitives.code_interpreter.CodeExecutionError, match="denied"):
-            interpreter.execute("1 + 1")
+    with Interpreter(provider=MontyProvider(), policy=Policy()) as interpreter, refused:
+        interpreter.execute("1 + 1")
 
 
 async def test_denied_is_raised_before_the_effect_is_made() -> None:

@@ -63,14 +63,19 @@ def test_failures_are_the_kinds_that_dspy_knows(interpreter: Interpreter) -> Non
         interpreter.execute("1 + 1")
 
 
+def turn(reasoning: str, code: str) -> str:
+    """What a model says to `dspy.RLM`."""
+    return f"[[ ## reasoning ## ]]\n{reasoning}\n\n[[ ## code ## ]]\n```python\n{code}\n```\n\n[[ ## completed ## ]]"
+
+
 @pytest.mark.docker
 def test_rlm_runs_its_code_in_a_container(docker_image: None) -> None:
     from corral.agents import run_in_background
 
     provider = DockerProvider()
     replies = [
-        "[[ ## reasoning ## ]]\nlook\n\n[[ ## code ## ]]\n```python\nimport socket\nprint(socket.gethostname(), len(text))\n```\n\n[[ ## completed ## ]]",
-        "[[ ## reasoning ## ]]\nanswer\n\n[[ ## code ## ]]\n```python\nSUBMIT(text.count('a'))\n```\n\n[[ ## completed ## ]]",
+        turn("look", "import socket\nprint(socket.gethostname(), len(text))"),
+        turn("answer", "SUBMIT(text.count('a'))"),
     ]
     lm, engine = scripted_lm(replies)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from corral.tools import BadArguments, Observation, Tool
+from corral.tools.arguments import broken
 from corral.tools.shape import compile_flat
 
 
@@ -49,6 +51,7 @@ ROOM = {
             r'expected an object of named arguments, not "{\"city\": \"Rom\", \"nights\": 1}"',
         ),
         (None, "expected an object of named arguments, not null"),
+        ({1: 2}, "every argument needs a name that is a string"),
         ([1], "expected an object of named arguments, not [1]"),
     ],
 )
@@ -110,6 +113,54 @@ def test_schemas_mean_what_json_schema_says(schema: dict[str, Any], good: dict[s
 def test_a_schema_that_cannot_be_used_says_so(schema: dict[str, Any], problem: str) -> None:
     with pytest.raises(BadArguments, match=problem):
         make({"type": "object", **schema}).check({"a": 1})
+
+
+def test_a_pattern_that_python_cannot_read_is_left_to_the_server() -> None:
+    book = make({"type": "object", "properties": {"a": {"type": "string", "pattern": r"^\p{Lu}"}}})
+    assert book.check({"a": "x"}) == {"a": "x"}
+    with pytest.raises(BadArguments, match="must be string"):
+        book.check({"a": 1})
+
+
+def test_no_schema_makes_the_check_crash() -> None:
+    dice = random.Random(11)
+    keys = [
+        "type",
+        "properties",
+        "items",
+        "enum",
+        "const",
+        "anyOf",
+        "allOf",
+        "$ref",
+        "$schema",
+        "$id",
+        "required",
+        "pattern",
+        "patternProperties",
+        "additionalProperties",
+        "minimum",
+        "a",
+        "$defs",
+        "dependentRequired",
+    ]
+
+    def anything(depth: int = 0) -> Any:
+        if depth > 3 or dice.random() < 0.3:
+            return dice.choice(
+                [None, True, 1, "object", "string", "#", "#/properties/a", "#/$defs/a", "(", "http://[", "a"]
+            )
+        if dice.random() < 0.2:
+            return [anything(depth + 1) for _ in range(dice.randint(0, 3))]
+        return {dice.choice(keys): anything(depth + 1) for _ in range(dice.randint(0, 4))}
+
+    for _ in range(1500):
+        schema = {dice.choice(keys): anything() for _ in range(4)}
+        assert broken(schema) is None or broken(schema)
+        with contextlib.suppress(BadArguments):
+            make(schema).check({"a": anything(2), "b": 1})
+        with contextlib.suppress(BadArguments):
+            make(schema).positional([1], {"b": 2})
 
 
 def random_schema(dice: random.Random) -> dict[str, Any]:

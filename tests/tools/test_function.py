@@ -131,12 +131,12 @@ async def test_a_result_unknown_to_json_is_shown_by_its_repr(perform: Perform) -
     assert (await perform(give, {})).structured == ["<odd>"]
 
 
-async def test_an_observation_passes_as_it_is(perform: Perform) -> None:
+async def test_an_observation_passes_and_gets_the_tools_label(perform: Perform) -> None:
     @tool
     def give() -> Observation:
         return Observation("half done", is_error=True)
 
-    assert await perform(give, {}) == Observation("half done", is_error=True)
+    assert await perform(give, {}) == Observation("half done", is_error=True, label=give.label)
 
 
 async def test_parameters_may_be_called_anything(perform: Perform) -> None:

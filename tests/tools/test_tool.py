@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import subprocess
 import sys
 import threading
 import time
@@ -71,8 +72,12 @@ async def test_without_an_admission_nothing_is_called() -> None:
         nonlocal called
         called = True
 
-    with pytest.raises(AttributeError):
-        await effect.call({}, None)  # pyright: ignore[reportArgumentType]
+    class Forged:
+        def claim(self, *claimed: object) -> None: ...
+
+    for none in (None, Forged()):
+        with pytest.raises(NotAdmitted, match=r"takes the admission that Gate\.perform makes"):
+            await effect.call({}, none)  # pyright: ignore[reportArgumentType]
     with pytest.raises(NotAdmitted, match=r"only Gate\.perform"):
         Admission(Action("tool:local/effect", "call"), object())
     assert not called
@@ -143,6 +148,23 @@ async def test_a_thread_past_its_limit_is_left_behind(perform: Perform) -> None:
         seen = await perform(hang, {})
     release.set()
     assert "past its limit" in seen.text
+
+
+def test_a_thread_left_behind_does_not_keep_the_program_from_ending() -> None:
+    code = """if True:
+        import anyio, threading
+        from corral.policy import Action, Gate, Policy, SecurityPolicy
+        from corral.tools import tool
+
+        @tool(timeout=0.05)
+        def hang() -> None:
+            threading.Event().wait()
+
+        gate = Gate(Policy(rules=[SecurityPolicy(resource="*", actions=["*"])]))
+        action = Action(hang.resource, "call")
+        anyio.run(gate.perform, action, lambda admission: hang.call({}, admission))
+    """
+    assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
 
 
 async def test_a_timeout_of_the_tools_own_is_an_error_like_others(perform: Perform) -> None:

@@ -60,7 +60,7 @@ def serve(request: dict[str, Any]) -> None:
             misbehave(request)
         case "tools/call":
             answer(request, {"content": [{"type": "text", "text": "hello"}]})
-        case _ if MODE == "brittle":
+        case _ if MODE == "brittle" and "id" in request:
             sys.exit(f"unknown method {request['method']}")
         case _ if "id" in request:
             error = {"code": -32601, "message": "no such method"}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from corral.tools.errors import BadArguments
@@ -39,14 +41,15 @@ class Checker:
         named = cast("dict[str, Any]", arguments)
         if self._fits is not None and self._fits(named):
             return named
+        if not all(isinstance(cast("Any", name), str) for name in named):
+            raise BadArguments(self._tool, ("every argument needs a name that is a string",))
         problems = tuple(self._problems(named))
         if problems:
             raise BadArguments(self._tool, problems)
         return named
 
     def _problems(self, arguments: dict[str, Any]) -> Iterator[str]:
-        from jsonschema.exceptions import SchemaError  # keeps start-up light
-        from referencing.exceptions import Unresolvable
+        from referencing.exceptions import Unresolvable  # keeps start-up light
 
         try:
             if self._validator is None:
@@ -58,26 +61,24 @@ class Checker:
                     yield "and more"
                     return
                 yield from _describe(error)
-        except SchemaError as error:
-            yield f"the tool's own schema is broken: {_shorten(error.message)}; use another tool"
         except Unresolvable as error:
             yield f"the tool's schema refers to {_shorten(str(error.ref))}, which is not in it; use another tool"
         except RecursionError:
             yield "the arguments or the tool's schema nest too deeply"
+        except Exception as error:  # noqa: BLE001 - a foreign schema can make jsonschema raise anything
+            yield f"the tool's own schema is broken: {_blame(error)}; use another tool"
 
 
 def broken(schema: dict[str, Any]) -> str | None:
     """Why no call could ever fit `schema`, or None if it can be used."""
     if compile_flat(schema) is not None:
         return None
-    from jsonschema.exceptions import SchemaError  # keeps start-up light
-
     try:
         _compile(schema)
-    except SchemaError as error:
-        return _shorten(error.message)
     except RecursionError:
         return "it nests too deeply"
+    except Exception as error:  # noqa: BLE001 - a foreign schema can make jsonschema raise anything
+        return _blame(error)
     root = schema.get("type", "object")
     if root != "object" and not (isinstance(root, list) and "object" in root):
         return f"its arguments are of type {_show(root)}, not an object"
@@ -103,14 +104,27 @@ def name_arguments(tool: str, schema: dict[str, Any], args: list[Any], kwargs: d
 
 
 def _compile(schema: dict[str, Any]) -> Validator:
-    from jsonschema.validators import Draft202012Validator, validator_for  # keeps start-up light
+    from jsonschema import FormatChecker, validators  # keeps start-up light
     from jsonschema_specifications import REGISTRY
 
     # MCP's default dialect is 2020-12 (specification of 2025-11-25, SEP-1613).
-    kind = validator_for(cast("Any", schema), default=Draft202012Validator)
-    kind.check_schema(schema)
+    kind: Any = validators.validator_for(cast("Any", schema), default=validators.Draft202012Validator)
+    # Without formats: a "regex" is one of ECMA-262, not of Python.
+    kind.check_schema(schema, format_checker=FormatChecker(formats=()))
+    kind = cast("Any", validators).extend(kind, {"pattern": partial(_check_pattern, kind.VALIDATORS["pattern"])})
     # A registry that can retrieve nothing: jsonschema's own would fetch remote references.
-    return cast("Any", kind)(schema, registry=REGISTRY)
+    return kind(schema, registry=REGISTRY)
+
+
+def _check_pattern(original: Any, *args: Any) -> Iterator[ValidationError]:
+    try:
+        yield from original(*args)
+    except re.error:
+        return  # ECMA-262 syntax that Python has not: the source will judge the value itself
+
+
+def _blame(error: Exception) -> str:
+    return _shorten(str(getattr(error, "message", "")) or f"{type(error).__name__}: {error}")
 
 
 def _describe(error: ValidationError) -> Iterator[str]:
@@ -118,12 +132,12 @@ def _describe(error: ValidationError) -> Iterator[str]:
     value = cast("Any", error.instance)
     expected = cast("Any", error.validator_value)
     match error.validator:
-        case "required":
+        case "required" if isinstance(expected, list):
             missing = [name for name in cast("list[str]", expected) if name not in value]
             # jsonschema gives one error for each missing name; the name stands only in its message.
             name = next((name for name in missing if error.message.startswith(repr(name))), missing[0])
             yield f"missing argument {name!r}" if not where else f"{where}: missing {name!r}"
-        case "additionalProperties" if expected is False:
+        case "additionalProperties" if expected is False and "patternProperties" not in cast("Any", error.schema):
             known = list(cast("dict[str, Any]", cast("Any", error.schema).get("properties") or {}))
             for name in [name for name in value if name not in known][:_MAX_PROBLEMS]:
                 yield f"{where + ': ' if where else ''}unknown argument {name!r}{_hint(str(name), known)}"
@@ -134,9 +148,13 @@ def _describe(error: ValidationError) -> Iterator[str]:
             choices = ", ".join(_show(choice) for choice in cast("list[Any]", expected)[:20])
             yield f"{where or 'the arguments'} must be one of {choices}, not {_show(value)}"
         case "anyOf" | "oneOf":
-            yield f"{where or 'the arguments'} fits none of what is allowed: {_alternatives(error)}"
+            yield f"{where or 'the call'} fits {_miscounted(error)}: {_alternatives(error)}"
         case _:
             yield f"{where or 'the arguments'}: {_shorten(error.message)}"
+
+
+def _miscounted(error: ValidationError) -> str:
+    return "none of the alternatives" if error.context else "more than one alternative"
 
 
 def _alternatives(error: ValidationError) -> str:

@@ -82,7 +82,7 @@ class Connection:
     @property
     def is_over(self) -> bool:
         """Whether the server stopped, or the connection was closed."""
-        return self._transport.over or self._leave.is_set()
+        return self._transport.over or self._leave.is_set() or (self._owner is not None and self._owner.done())
 
     async def obituary(self) -> str:
         """How the server's process ended, such as "exit status 1" or "signal 9"."""

@@ -100,8 +100,12 @@ class MCPServer:
                 raise
             # It ended on the newest protocol's first question, perhaps: ask a fresh process in the older way.
             connection = await self._connect(self._transport(), "legacy", deadline)
+        try:
+            self._tools = self._take(connection.tools)
+        except BaseException:
+            await connection.close()
+            raise
         self._connection = connection
-        self._tools = self._take(connection.tools)
         return self
 
     async def __aexit__(

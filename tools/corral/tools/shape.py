@@ -36,7 +36,8 @@ def compile_flat(schema: dict[str, Any]) -> Callable[[dict[str, Any]], bool] | N
     additional = schema.get("additionalProperties", True)
     if schema.get("type") != "object" or not isinstance(additional, bool):
         return None
-    if schema.get("$schema", "https://json-schema.org/draft/2020-12/schema") not in _DIALECTS:
+    dialect = schema.get("$schema", "https://json-schema.org/draft/2020-12/schema")
+    if not isinstance(dialect, str) or dialect not in _DIALECTS:
         return None
     properties = schema.get("properties", {})
     required = schema.get("required", [])

@@ -144,8 +144,8 @@ class StdioTransport:
         from mcp.shared.message import SessionMessage
 
         request_id = line.request_id()
-        logger.warning("dropped a message of %d bytes from %s", line.length, self._command[0])
         if request_id is None:
+            logger.warning("dropped a message of %d bytes from %s", line.length, self._command[0])
             return None
         limit = f"{self._max_line_bytes / 1024**2:g} MiB"
         text = f"the answer of {line.length / 1024**2:.1f} MiB is longer than {limit} and was dropped"

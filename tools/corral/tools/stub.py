@@ -18,6 +18,8 @@ _TYPES: Final = {
     "array": "list",
     "object": "dict",
 }
+_MORE: Final = frozenset(("$ref", "allOf", "anyOf", "oneOf", "patternProperties"))
+"""What may add properties to those that are listed."""
 _MAX_DEPTH: Final = 5
 _MAX_CHOICES: Final = 30
 
@@ -34,7 +36,7 @@ def write_stub(name: str, description: str, schema: dict[str, Any], output: dict
     star = _first_required_after_optional([required for _, required in spelled.values()])
     if star is not None:
         written.insert(star, "*")
-    if len(spelled) < len(known) or (not known and schema.get("additionalProperties", True) not in (False, True)):
+    if len(spelled) < len(known) or isinstance(schema.get("additionalProperties"), dict) or schema.keys() & _MORE:
         written.append("**others: Any")
     returns = "str" if output is None else _write_type(output, output, 0)
     head = f"def {_identifier(name)}({', '.join(written)}) -> {returns}:"

@@ -123,6 +123,8 @@ class Tool:
         Raises:
             NotAdmitted: The admission is not for exactly this call, or was used: a bug in the caller.
         """
+        if type(admission) is not Admission:  # nor anything that only looks like one
+            raise NotAdmitted(f"calling {self.resource} takes the admission that Gate.perform makes")
         admission.claim(self.resource, "call", arguments)
         try:
             with anyio.move_on_after(self.timeout):

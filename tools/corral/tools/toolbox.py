@@ -49,6 +49,8 @@ class Toolbox:
         _refuse_twins(self._sources)
 
     async def __aenter__(self) -> Self:
+        if self._tools is not None:
+            raise RuntimeError("the toolbox is open already")
         self.failures.clear()
         try:
             found = await self._open_all()
@@ -141,7 +143,13 @@ class Toolbox:
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as group:
                 for source in opened:
-                    group.start_soon(source.__aexit__, None, None, None)
+                    group.start_soon(self._close_one, source)
+
+    async def _close_one(self, source: ToolSource) -> None:
+        try:
+            await source.__aexit__(None, None, None)
+        except Exception as error:  # noqa: BLE001 - a source is foreign code, and the others must be closed too
+            self.failures[source.name] = f"{source.name}: it could not be closed: {explain(error, {})}"
 
 
 def _as_source(source: ToolSource | Tool | Callable[..., Any]) -> ToolSource:

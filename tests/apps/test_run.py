@@ -1,0 +1,150 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from corral.agents.testing import Call, Reply, ScriptedServer
+
+Corral = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def corral(tmp_path: Path) -> Corral:
+    """The command, in an empty home."""
+
+    def run(*arguments: str, stdin: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "CORRAL_HOME": str(tmp_path / "data")}
+        return subprocess.run(
+            [sys.executable, "-m", "corral.apps", *arguments],
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**environment, **variables},
+            cwd=tmp_path,
+        )
+
+    return run
+
+
+def test_without_a_model_three_lines_say_how_to_name_one(corral: Corral, tmp_path: Path) -> None:
+    done = corral("run", "hi")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 4
+    assert "--model" in done.stderr
+    assert "CORRAL_MODEL" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_answer_goes_to_stdout_and_nothing_else_does(corral: Corral) -> None:
+    with ScriptedServer(["Paris."]) as server:
+        done = corral("run", "Capital of France?", "--model", "openai/m", "--api-base", server.url)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Paris.\n", "")
+
+
+def test_the_task_may_come_from_stdin_and_the_model_from_the_environment(corral: Corral) -> None:
+    with ScriptedServer(["ok"]) as server:
+        done = corral("run", stdin="from a pipe\n", CORRAL_MODEL="openai/m", CORRAL_API_BASE=server.url)
+    assert (done.returncode, done.stdout) == (0, "ok\n")
+    assert server.bodies[0]["messages"][-1]["content"] == "from a pipe"
+
+
+def test_json_output_is_one_object(corral: Corral) -> None:
+    with ScriptedServer([Reply(calls=[Call("submit", {"total": 7})])]) as server:
+        done = corral(
+            "run", "?", "--signature", "task -> total: int", "--model", "openai/m", "--api-base", server.url,
+            "--output-format", "json",
+        )  # fmt: skip
+    summary = json.loads(done.stdout)
+    assert summary["outputs"] == {"total": 7}
+    assert summary["reason"] == "done"
+    assert summary["usage"]["input_tokens"] == 10
+
+
+def test_a_limit_ends_with_status_4(corral: Corral) -> None:
+    with ScriptedServer([Reply(calls=[Call("nothing")])]) as server:
+        done = corral("run", "?", "--model", "openai/m", "--api-base", server.url, "--max-steps", "2")
+    assert done.returncode == 4
+    assert done.stderr == "corral: the run ended at its limit on steps\n"
+
+
+def test_a_refused_model_ends_with_status_3(corral: Corral, tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text("rules: []\n")
+    with ScriptedServer(["hi"]) as server:
+        done = corral("run", "?", "--model", "openai/m", "--api-base", server.url, "--policy", "policy.yaml")
+    assert done.returncode == 3
+    assert "model:openai/m" in done.stderr
+    assert server.bodies == []
+
+
+def test_a_dead_server_of_the_model_ends_with_status_1(corral: Corral) -> None:
+    done = corral("run", "?", "--model", "openai/m", "--api-base", "http://127.0.0.1:9/v1")
+    assert done.returncode == 1
+    assert done.stderr.startswith("corral: the model openai/m gave no answer: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "files", "said"),
+    [
+        (("--model", "nobody/m"), {}, "no provider is known for the model 'nobody/m'"),
+        (("--model", "openai/m", "--api-base", "nowhere"), {}, "api_base"),
+        (("--model", "openai/gpt-4o-mini"), {}, "OPENAI_API_KEY"),
+        (("--policy", "gone.yaml"), {}, "gone.yaml: the file can't be read: No such file or directory"),
+        (("--policy", "p.yaml"), {"p.yaml": "rules:\n  - resorce: x\n"}, "p.yaml:2: "),
+        (("--policy", "p.toml"), {"p.toml": "default = 'allow'\n"}, "p.toml:1: "),
+        (("--policy", "p.yaml"), {"p.yaml": "rules: [\n"}, "this is not YAML"),
+        (("--mcp-config", "gone.json"), {}, "gone.json"),
+        (("--mcp-config", "m.json"), {"m.json": "{"}, "m.json"),
+        (("--mcp-config", "m.json"), {"m.json": '{"mcpServers": {"x": {"comand": "y"}}}'}, "command: it is required"),
+        (("--mcp-config", "m.json"), {"m.json": '{"mcpServers": {"x": {"command": "no-such"}}}'}, "no-such"),
+        (("--signature", "nonsense"), {}, "the signature 'nonsense'"),
+        (("--signature", "a, b -> c"), {}, "one input"),
+        (("--yes-to", "files"), {}, "--yes-to"),
+        (("--max-cost", "1"), {}, "the price of openai/m is not known"),
+        (("--max-steps", "-1"), {}, "--max-steps"),
+        (("--frobnicate",), {}, "--frobnicate"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)  # fmt: skip
+def test_bad_input_is_one_sentence_and_status_2(
+    corral: Corral, tmp_path: Path, arguments: tuple[str, ...], files: dict[str, str], said: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with ScriptedServer(["hi"]) as server:
+        # What a case names itself comes last, and counts.
+        given = ["--model", "openai/m", "--api-base", server.url, *arguments]
+        if arguments == ("--model", "openai/gpt-4o-mini"):
+            given = list(arguments)
+        done = corral("run", "?", *given)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert server.bodies == []
+
+
+def test_an_empty_task_is_bad_input(corral: Corral) -> None:
+    done = corral("run", "--model", "openai/m", stdin="")
+    assert done.returncode == 2
+    assert "no task" in done.stderr
+
+
+def test_help_and_version(corral: Corral) -> None:
+    assert "Exit status: 0 done" in corral("--help").stdout
+    assert corral("--version").stdout.startswith("corral 0.")
+    assert corral("no-such-command").returncode == 2
+
+
+def test_doctor_says_what_works_and_what_to_do(corral: Corral) -> None:
+    done = corral("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "ok   monty: runs code" in done.stdout
+    assert "set CORRAL_MODEL" in done.stdout

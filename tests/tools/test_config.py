@@ -1,0 +1,100 @@
+"""The `mcpServers` file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corral.tools import MCPServer, StdioServer, ToolConfigError, load_mcp_config
+from corral.tools.variables import expand
+
+
+def write(folder: Path, servers: Any) -> Path:
+    path = folder / "servers.json"
+    path.write_text(servers if isinstance(servers, str) else json.dumps({"mcpServers": servers}), encoding="utf-8")
+    return path
+
+
+def test_entries_become_servers_in_their_order(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        {
+            "time": {"command": "mcp-server-time", "args": ["--utc"], "env": {"TOKEN": "${TOKEN}"}, "type": "stdio"},
+            "off": {"command": "x", "disabled": True},
+            "disk": {
+                "command": "disk",
+                "cwd": "/srv",
+                "trust": True,
+                "timeout": 5,
+                "tools": {"include": ["read*"], "exclude": ["read_all"]},
+                "autoApprove": ["read"],
+            },
+        },
+    )
+    first, second = load_mcp_config(path)
+    assert (first.name, first.config) == ("time", StdioServer("mcp-server-time", ("--utc",), {"TOKEN": "${TOKEN}"}))
+    assert second.config == StdioServer("disk", (), {}, "/srv", True, 5.0, ("read*",), ("read_all",))
+
+
+@pytest.mark.parametrize(
+    ("servers", "problem"),
+    [
+        ("{", "servers.json:1: this is not JSON"),
+        ("[]", 'servers.json: expected {"mcpServers"'),
+        ({"a": []}, "servers.json: server 'a': expected an object with a command"),
+        ({"a": {}}, "servers.json: server 'a': command: it is required"),
+        ({"a": {"command": ""}}, "servers.json: server 'a': command: String should have at least 1 character"),
+        ({"a": {"command": "x", "args": "y"}}, "server 'a': args: Input should be a valid list"),
+        ({"a": {"command": "x", "args": [1]}}, "server 'a': args.0: Input should be a valid string, not 1"),
+        ({"a": {"command": "x", "env": {"K": 1}}}, "server 'a': env.K: Input should be a valid string"),
+        ({"a": {"command": "x", "timeout": 0}}, "server 'a': timeout: Input should be greater than 0"),
+        ({"a": {"command": "x", "comand": 1}}, "server 'a': comand: unknown key; did you mean 'command'?"),
+        ({"a": {"command": "x", "trust": "yes"}}, "server 'a': trust: Input should be a valid boolean"),
+        ({"a": {"url": "https://x"}}, "server 'a': url: HTTP servers are not supported yet by this version"),
+        ({"a": {"type": "sse"}}, "server 'a': url: HTTP servers are not supported yet by this version"),
+        ({"a": {"type": "pipe", "command": "x"}}, "server 'a': type: expected 'stdio', not 'pipe'"),
+        ({"a/b": {"command": "x"}}, "server 'a/b': a server's name is printable, has no '/'"),
+        ({"local": {"command": "x"}}, "server 'local': a server's name is printable"),
+    ],
+)
+def test_what_is_wrong_is_told_by_file_server_and_key(tmp_path: Path, servers: Any, problem: str) -> None:
+    with pytest.raises(ToolConfigError) as caught:
+        load_mcp_config(write(tmp_path, servers))
+    assert problem in str(caught.value)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ToolConfigError, match=r"nowhere\.json: the file can't be read: No such file"):
+        load_mcp_config(tmp_path / "nowhere.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "expanded"),
+    [
+        ("${A}/x", "1/x"),
+        ("${B:-two}${A:-two}", "two1"),
+        ("${EMPTY}|${EMPTY:-x}", "|x"),
+        ("${B:-}", ""),
+        ("$A ${} ${a b}", "$A ${} ${a b}"),
+        ("${NESTED}", "${A}"),
+    ],
+)
+def test_variables_are_expanded_once(text: str, expanded: str) -> None:
+    assert expand(text, {"A": "1", "EMPTY": "", "NESTED": "${A}"}) == expanded
+
+
+async def test_a_variable_that_is_not_set_is_told_when_the_server_is_opened(tmp_path: Path) -> None:
+    from corral.tools import Toolbox
+
+    path = write(tmp_path, {"mail": {"command": "x", "env": {"KEY": "${MAIL_KEY}"}}})
+    async with Toolbox(*load_mcp_config(path, environ={})) as box:
+        assert box.failures == {"mail": "mail: its configuration needs ${MAIL_KEY}, which is not set"}
+
+
+def test_a_server_is_named_so_that_resources_are_unambiguous() -> None:
+    for name in ("", "a/b", "a\nb", "local"):
+        with pytest.raises(ToolConfigError):
+            MCPServer(name, StdioServer("x"))
