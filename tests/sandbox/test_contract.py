@@ -267,3 +267,70 @@ async def test_a_session_says_what_it_is(sandbox: Sandbox, provider: SandboxProv
     assert sandbox.name == provider.name
     assert sandbox.id
     assert provider.instructions
+
+
+async def test_a_cell_cancelled_at_once_leaves_the_session_as_it_was(sandbox: Sandbox) -> None:
+    await sandbox.execute("x = 1", timeout=5)
+    for _ in range(20):
+        with anyio.move_on_after(0), anyio.fail_after(5):
+            await sandbox.execute("import time\ntime.sleep(30)", timeout=60)
+    assert (await sandbox.execute("x", timeout=5)).value == 1
+
+
+async def test_a_cell_without_any_time_is_a_timeout(sandbox: Sandbox) -> None:
+    await sandbox.execute("x = 1", timeout=5)
+    execution = await sandbox.execute("while True:\n    pass", timeout=0)
+    assert execution.error is not None
+    assert execution.error.kind is CellErrorKind.TIMEOUT
+    assert (await sandbox.execute("x", timeout=5)).value == 1
+
+
+async def test_cells_of_one_session_run_one_at_a_time(sandbox: Sandbox) -> None:
+    await sandbox.execute("seen = []", timeout=5)
+    async with anyio.create_task_group() as running:
+        for n in range(10):
+            running.start_soon(lambda n=n: sandbox.execute(f"seen.append({n})", timeout=5))
+    assert (await sandbox.execute("sorted(seen)", timeout=5)).value == list(range(10))
+
+
+async def test_sessions_run_at_the_same_time(provider: SandboxProvider) -> None:
+    arrived = 0
+    all_here = anyio.Event()
+
+    async def meet(name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        nonlocal arrived
+        arrived += 1
+        if arrived == 3:
+            all_here.set()
+        await all_here.wait()
+
+    async def run() -> None:
+        async with await provider.open() as sandbox:
+            execution = await sandbox.execute("meet()", timeout=5, host=Host(["meet"], meet))
+            assert execution.error is None
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as running:
+            for _ in range(3):
+                running.start_soon(run)
+
+
+async def test_variables_that_are_not_json_are_the_callers_mistake(sandbox: Sandbox) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        await sandbox.execute("1", {"x": object()}, timeout=5)
+    assert (await sandbox.execute("1", timeout=5)).value == 1
+
+
+async def test_a_large_value_that_is_long_as_json_is_shown(sandbox: Sandbox) -> None:
+    execution = await sandbox.execute("'€' * 1_500_000", timeout=5)
+    assert execution.value.startswith("'€€€")
+    assert "characters cut" in execution.value
+    assert len((await sandbox.execute("'x' * 1_500_000", timeout=5)).value) == 1_500_000
+
+
+@pytest.mark.parametrize("argument", ["float('nan')", "{1, 2}", "[float('inf')]"])
+async def test_an_argument_that_is_not_json_is_an_error_in_the_cell(sandbox: Sandbox, argument: str) -> None:
+    execution = await sandbox.execute(f"search({argument})", timeout=5, host=Host(["search"], echo))
+    assert execution.error is not None
+    assert execution.error.kind is CellErrorKind.ERROR
+    assert (await sandbox.execute("1", timeout=5)).value == 1

@@ -327,7 +327,7 @@ async def test_a_container_killed_under_a_cell_is_gone_not_a_hang(docker_image: 
 OWNER = """
 import sys, time
 from pathlib import Path
-from corral.sandbox.container import Settings, container_config, host_config
+from corral.sandbox.flags import Settings, container_config, host_config
 from corral.sandbox.engine import Engine
 from corral.sandbox.image import IMAGE
 from corral.sandbox.sandbox import Limits
@@ -362,21 +362,37 @@ from corral.sandbox import DockerProvider, SandboxSpec
 
 async def main():
     provider = DockerProvider()
-    print((await provider.open(SandboxSpec(label=sys.argv[1]))).id, flush=True)
+    sandbox = await provider.open(SandboxSpec(label=sys.argv[1]))
+    print(sandbox._container._folder, flush=True)
     await anyio.sleep_forever()
 
 anyio.run(main)
 """
 
 
-async def test_a_running_container_ends_with_its_killed_owner(engine: Engine) -> None:
+async def test_a_running_container_ends_with_its_killed_owner_and_its_folder_is_swept(engine: Engine) -> None:
     command = [sys.executable, "-c", LIVING, "test-owner"]
     async with await anyio.open_process(command, stdout=subprocess.PIPE, stderr=None) as process:
         assert process.stdout is not None
         with anyio.fail_after(20):
-            assert await process.stdout.receive()
+            folder = (await process.stdout.receive()).decode().strip()
+            assert await anyio.Path(folder).exists()
             process.send_signal(signal.SIGKILL)
             await process.wait()
             while await containers(engine, "test-owner"):
                 await anyio.lowlevel.checkpoint()
-    await sweep()  # its folder
+    with anyio.fail_after(5):
+        await sweep()
+    assert not await anyio.Path(folder).exists()
+
+
+async def test_what_is_too_large_to_send_is_an_error_in_the_cell(sandbox: Sandbox) -> None:
+    async def answer(name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        return None
+
+    host = Host(["ask"], answer, ["one", "two", "three"])
+    for code in ("ask('x' * 5_000_000)", "x = 'x' * 2_000_000\nSUBMIT(x, x, x)"):
+        execution = await sandbox.execute(code, timeout=5, host=host)
+        assert execution.error is not None
+        assert "can be sent to the host" in execution.error.message
+    assert (await sandbox.execute("1", timeout=5)).value == 1

@@ -1,17 +1,18 @@
-"""The effects of a run: the only module here that asks a model, calls a tool or runs a cell.
+"""The effects of a run: the only module here that asks a model, calls a tool, runs a cell or touches memory.
 
 Each passes the gate and is a step. A test reads the source to see that nothing else does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dspy.lm15 import Request
 
 from corral.agents.model import GENERATION, Generation, Model
-from corral.agents.steps import Codec, Steps
+from corral.agents.steps import Codec, Steps, json_codec
+from corral.memory import Memory, Receipt, Recollection, Scope, Turn
 from corral.policy import Action, Admission, Gate, Integrity, Label, Spend
 from corral.sandbox import Execution, Host, Sandbox
 from corral.tools import Observation, Tool
@@ -99,6 +100,44 @@ class Effects:
             self._action("code:python", "execute", {"code": code}), effect, reserve=_ONE_CALL
         )
 
+    async def recall(self, memory: Memory, query: str, scope: Scope) -> list[Recollection]:
+        """What memory knows about `query`.
+
+        Raises:
+            Denied: The policy or a person refused.
+            MemoryFault: The store can't be used.
+        """
+
+        async def effect(admission: Admission) -> list[Recollection]:
+            return await self.steps.call(
+                "memory/recall",
+                lambda: memory.recall(query, scope, admission=admission),
+                codec=_RECOLLECTIONS,
+                effect="read",
+            )
+
+        return await self.gate.perform(memory.action("read", scope, arguments={"query": query}), effect)
+
+    async def remember(self, memory: Memory, turns: Sequence[Turn], scope: Scope) -> Receipt:
+        """Keep `turns`.
+
+        Raises:
+            Denied: The policy or a person refused.
+            MemoryFault: The store can't be used.
+        """
+        arguments = {"turns": [turn.text for turn in turns]}
+        labels = {"turns": Label.join_all(turn.label for turn in turns)}
+
+        async def effect(admission: Admission) -> Receipt:
+            return await self.steps.call(
+                "memory/remember",
+                lambda: memory.remember(turns, scope, admission=admission),
+                codec=_RECEIPT,
+                effect="once",
+            )
+
+        return await self.gate.perform(memory.action("write", scope, arguments=arguments, labels=labels), effect)
+
     def _action(
         self, resource: str, verb: str, arguments: dict[str, Any] | None = None, *, read_only: bool = False
     ) -> Action:
@@ -123,3 +162,5 @@ def _load_observation(data: Any) -> Observation:
 
 
 _OBSERVATION = Codec(_dump_observation, _load_observation)
+_RECOLLECTIONS: Codec[list[Recollection]] = json_codec(list[Recollection])
+_RECEIPT: Codec[Receipt] = json_codec(Receipt)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
-from dspy.lm15 import FunctionTool, Message, Request
+from dspy.lm15 import Message, Request
 from pydantic_core import to_jsonable_python
 
 from corral.agents.allowance import Allowance, Plan
@@ -17,9 +17,11 @@ from corral.agents.codec import message_to_json
 from corral.agents.effects import Effects
 from corral.agents.errors import AgentError, DefinitionError, JournalError, ModelError
 from corral.agents.model import Generation, Model
-from corral.agents.protocol import Answer, ModelProtocol, Proposal
+from corral.agents.prompt import SUBMIT, Offer
+from corral.agents.protocol import Answer, Proposal
+from corral.agents.remembering import Remembering
 from corral.agents.result import Result, StopReason
-from corral.agents.signature import InvalidOutputs, TaskSignature
+from corral.agents.signature import InvalidOutputs
 from corral.agents.toolcalls import ToolCalls
 from corral.policy import (
     BudgetExceeded,
@@ -36,24 +38,7 @@ from corral.policy import (
 from corral.sandbox import SandboxError
 from corral.tools import Toolbox
 
-__all__ = ["Loop", "Offer"]
-
-SUBMIT = "submit"
-
-
-@dataclass(frozen=True)
-class Offer:
-    """What a run puts before the model.
-
-    Attributes:
-        tools: What it may call, by name: tools, `python`, `submit`; the same in every step, so that the prompt's prefix
-            stays the same.
-    """
-
-    system: str
-    tools: tuple[FunctionTool, ...]
-    protocol: ModelProtocol
-    signature: TaskSignature
+__all__ = ["Loop"]
 
 
 @dataclass
@@ -73,6 +58,7 @@ class Loop:
     """One run. Make it, await `run` once.
 
     Args:
+        messages: The conversation before the task; the run adds to it.
         cells: Where code runs, if the model is offered `python`.
         stream_text: Whether text is emitted as it arrives.
     """
@@ -86,6 +72,7 @@ class Loop:
         toolbox: Toolbox,
         calls: ToolCalls,
         cells: Cells | None,
+        remembering: Remembering,
         messages: list[Message],
         *,
         stream_text: bool,
@@ -97,6 +84,7 @@ class Loop:
         self._toolbox = toolbox
         self._calls = calls
         self._cells = cells
+        self._remembering = remembering
         self._stream_text = stream_text
         self._state = _State(messages)
         self._budget = effects.gate.budget
@@ -109,8 +97,10 @@ class Loop:
         for message in state.messages:
             self._note_message(message)
         try:
+            self._add(Message.user(await self._remembering.before()))
             while state.reason is None:
                 await self._step()
+            state.detail = await self._remembering.after(state.outputs) or state.detail
         except asyncio.CancelledError:
             state.reason = StopReason.CANCELLED
             raise

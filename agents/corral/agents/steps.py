@@ -12,9 +12,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-__all__ = ["Codec", "Effect", "InlineSteps", "Steps"]
+from pydantic import TypeAdapter
+
+__all__ = ["Codec", "Effect", "InlineSteps", "Steps", "json_codec"]
 
 T = TypeVar("T")
 
@@ -28,6 +31,16 @@ class Codec(Generic[T]):
 
     dump: Callable[[T], Any]
     load: Callable[[Any], T]
+
+
+def json_codec(kind: Any) -> Codec[Any]:
+    """The codec of a type that pydantic can turn into JSON and back; made when it is first used."""
+
+    @cache
+    def adapter() -> TypeAdapter[Any]:
+        return TypeAdapter(kind)
+
+    return Codec(lambda value: adapter().dump_python(value, mode="json"), lambda data: adapter().validate_python(data))
 
 
 class Steps(Protocol):

@@ -10,6 +10,7 @@ import click
 __all__ = ["main"]
 
 COMMANDS = {
+    "chat": ("corral.apps.chat", "Talk with an agent, or try tools and sandbox by hand."),
     "doctor": ("corral.apps.doctor", "Say what works on this machine, and what to do about what does not."),
     "run": ("corral.apps.run", "Run one task and print its answer."),
     "sandbox": ("corral.apps.sandbox", "Build and look at the sandbox that code runs in."),

@@ -5,50 +5,34 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from corral.apps.assembly import (
+    NO_MODEL,
+    agent_options,
+    make_agent,
+    make_memory,
+    make_toolbox,
+    model_of,
+    read_policy,
+    read_settings,
+)
 from corral.apps.failures import Exit, explained, fail
 
 if TYPE_CHECKING:
-    from corral.agents import Agent, ModelSpec, Result
-    from corral.apps.settings import Settings
-    from corral.policy import Limits, Policy, Sink
-    from corral.sandbox import SandboxProvider
-    from corral.tools import Toolbox
+    from corral.agents import Agent, Result
+    from corral.policy import Sink
 
 __all__ = ["run"]
-
-NO_MODEL = """\
-corral: no model is configured. Name one in one of these ways:
-  --model openai/gpt-4o-mini           with OPENAI_API_KEY set, or another provider/name with its key
-  --model openai/NAME --api-base URL   for any OpenAI-compatible server, such as http://127.0.0.1:8000/v1
-  CORRAL_MODEL=... CORRAL_API_BASE=... in the environment or in .env"""
 
 
 @click.command()
 @click.argument("task", required=False)
-@click.option("--model", help="provider/name, such as openai/gpt-4o-mini.")
-@click.option("--api-base", help="An OpenAI-compatible server, such as http://127.0.0.1:8000/v1.")
-@click.option(
-    "--mcp-config", type=click.Path(path_type=Path), help="A JSON file with mcpServers, as other clients use."
-)
-@click.option("--policy", "policy_file", type=click.Path(path_type=Path), help="Rules and limits, YAML or TOML.")
-@click.option("--kind", type=click.Choice(["react", "codeact", "both"]), default="react", show_default=True,
-              help="What the model acts with: tools, Python in a sandbox, or both.")  # fmt: skip
-@click.option("--protocol", type=click.Choice(["native", "text"]), default="native", show_default=True,
-              help="How tools are offered: function calls, or text for models that have none.")  # fmt: skip
-@click.option("--sandbox", type=click.Choice(["auto", "docker", "monty"]), default="auto", show_default=True)
+@agent_options
 @click.option("--signature", default="task -> answer", show_default=True, help="Inputs and typed outputs.")
-@click.option("--max-steps", type=click.IntRange(min=0), help="Model calls.")
-@click.option("--max-tool-calls", type=click.IntRange(min=0), help="Tool calls and cells.")
-@click.option("--max-tokens", type=click.IntRange(min=0), help="Tokens of all model calls.")
-@click.option("--max-cost", type=click.FloatRange(min=0), help="US dollars; needs a model whose price is known.")
-@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds.")
-@click.option("--price", type=float, nargs=2, metavar="IN OUT", help="US dollars per million tokens of the model.")
-@click.option("--yes-to", multiple=True, metavar="RESOURCE", help="Agree to what asks, such as 'tool:files/*'.")
+@click.option("--memory/--no-memory", default=False, show_default=True, help="Recall before, remember after.")
 @click.option("--output-format", type=click.Choice(["text", "json", "stream-json"]), default="text", show_default=True)
 @click.pass_context
 def run(ctx: click.Context, task: str | None, **options: Any) -> None:
@@ -60,13 +44,28 @@ def run(ctx: click.Context, task: str | None, **options: Any) -> None:
     corral run "Which file is the largest?" --mcp-config mcp.json --policy policy.yaml
     git log -5 | corral run --kind codeact --model openai/m --api-base http://127.0.0.1:8000/v1
     """
-    with explained():
+    with explained(), ExitStack() as stack:
         text = _task(task)
-        settings = _settings()
-        spec = _model(settings, options)
-        with ExitStack() as stack:
-            agent = _agent(spec, settings, options, stack)
-            result = _run(agent, text)
+        settings = read_settings()
+        model = model_of(settings, options)
+        if model is None:
+            click.echo(NO_MODEL, err=True)
+            raise click.exceptions.Exit(Exit.BAD_INPUT)
+        policy = read_policy(options["policy_file"])
+        # Strict: a script that lacks its tools should stop, not do something else.
+        toolbox = make_toolbox(options["mcp_config"], strict=True)
+        agent = make_agent(
+            toolbox,
+            settings,
+            options,
+            stack,
+            model=model,
+            policy=policy,
+            signature=options["signature"],
+            memory=make_memory(settings, options["memory"], stack),
+            sinks=_watchers(options["output_format"]),
+        )
+        result = _run(agent, text)
     _print_result(result, options["output_format"])
     ctx.exit(_status(result))
 
@@ -82,108 +81,12 @@ def _task(argument: str | None) -> str:
     return text
 
 
-def _settings() -> Settings:
-    from pydantic import ValidationError
-
-    from corral.apps.settings import Settings
-
-    try:
-        return Settings()
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        name = "CORRAL_" + "_".join(str(part) for part in problem["loc"]).upper()
-        raise fail(f"{name}: {problem['msg']}", Exit.BAD_INPUT) from error
-
-
-def _model(settings: Settings, options: dict[str, Any]) -> ModelSpec:
-    from corral.agents import ModelSpec, Price
-
-    name = options["model"] or settings.model
-    if not name:
-        click.echo(NO_MODEL, err=True)
-        raise click.exceptions.Exit(Exit.BAD_INPUT)
-    price = options["price"]
-    return ModelSpec.of(
-        model=name,
-        api_base=options["api_base"] or settings.api_base,
-        api_key=settings.api_key,
-        native_tools=options["protocol"] == "native",
-        price=Price(input=price[0], output=price[1]) if price else None,
-    )
-
-
-def _agent(spec: ModelSpec, settings: Settings, options: dict[str, Any], stack: ExitStack) -> Agent:
-    from corral.agents import Actions, Agent, Journal
-    from corral.apps.approver import WrittenConsent
-    from corral.policy import FileAudit
-
-    kinds = {"react": Actions.TOOLS, "codeact": Actions.CODE, "both": Actions.TOOLS | Actions.CODE}
-    try:
-        approver = WrittenConsent(options["yes_to"]) if options["yes_to"] else None
-    except ValueError as error:
-        raise fail(f"--yes-to: {error}", Exit.BAD_INPUT) from error
-    policy = _policy(options["policy_file"])
-    toolbox = _toolbox(options["mcp_config"])
-    journal = stack.enter_context(Journal(settings.journal))
-    audit = FileAudit(settings.audit)
-    stack.callback(audit.close)
-    return Agent(
-        options["signature"],
-        toolbox,
-        lm=spec,
-        sandbox=_sandbox(options["sandbox"], options["kind"], stack),
-        policy=policy,
-        approver=approver,
-        limits=_limits(options),
-        audit=audit,
-        sinks=[journal, *_watchers(options["output_format"])],
-        actions=kinds[options["kind"]],
-    )
-
-
-def _policy(path: Path | None) -> Policy | None:
-    from corral.policy import Policy
-
-    return None if path is None else Policy.load(path)
-
-
-def _toolbox(config: Path | None) -> Toolbox:
-    from corral.tools import Toolbox, load_mcp_config
-
-    # A script that lacks its tools should stop, not do something else.
-    return Toolbox(*(load_mcp_config(config) if config is not None else []), strict=True)
-
-
-def _sandbox(name: str, kind: str, stack: ExitStack) -> SandboxProvider | None:
-    if kind == "react" or name == "auto":
-        return None
-    from corral.agents import run_in_background
-    from corral.sandbox import DockerProvider, MontyProvider
-
-    provider: SandboxProvider = DockerProvider() if name == "docker" else MontyProvider()
-    stack.callback(lambda: run_in_background(provider.close))
-    return provider
-
-
-def _limits(options: dict[str, Any]) -> Limits:
-    from corral.policy import Limits
-
-    names = {
-        "steps": "max_steps",
-        "tool_calls": "max_tool_calls",
-        "tokens": "max_tokens",
-        "cost_usd": "max_cost",
-        "seconds": "timeout",
-    }
-    return Limits.model_validate({name: options[flag] for name, flag in names.items() if options[flag] is not None})
-
-
-def _watchers(output_format: str) -> list[Sink]:
+def _watchers(output_format: str) -> tuple[Sink, ...]:
     from corral.apps.terminal import Progress
 
     if output_format == "stream-json":
-        return [_JsonLines()]
-    return [Progress()] if sys.stderr is not None and sys.stderr.isatty() else []
+        return (_JsonLines(),)
+    return (Progress(),) if sys.stderr is not None and sys.stderr.isatty() else ()
 
 
 class _JsonLines:

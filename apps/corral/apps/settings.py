@@ -33,5 +33,9 @@ class Settings(BaseSettings):
         return self.home / "runs.sqlite3"
 
     @property
+    def memory(self) -> Path:
+        return self.home / "memory"
+
+    @property
     def audit(self) -> Path:
         return self.home / "audit.jsonl"

@@ -4,6 +4,7 @@ from corral.policy.action import Action, ActionKind
 from corral.policy.approvals import Approval, ApprovalRequest, Approver
 from corral.policy.audit import Audit, AuditRecord, FileAudit, MemoryAudit
 from corral.policy.budget import Budget, Limits, Reservation, Spend
+from corral.policy.chain import AuditBroken, ChainedAudit, Checkpoint, load_key, verify
 from corral.policy.errors import BudgetExceeded, Denied, NotAdmitted, PolicyError, PolicyFileError
 from corral.policy.events import (
     ApprovalAsked,
@@ -28,10 +29,14 @@ from corral.policy.events import (
     ToolReturned,
     Usage,
 )
-from corral.policy.gate import Admission, Gate
-from corral.policy.judgement import Judgement, Verdict
+from corral.policy.facts import Facts
+from corral.policy.gate import Admission, Gate, Throttle
+from corral.policy.grants import Grant, Grants
+from corral.policy.judgement import GrantScope, Judgement, Verdict
 from corral.policy.label import Confidentiality, Integrity, Label
-from corral.policy.policy import Policy
+from corral.policy.layers import Layers, Opinion
+from corral.policy.mode import Mode
+from corral.policy.policy import Judge, Policy
 from corral.policy.rule import SecurityPolicy, compile_pattern
 
 __all__ = [
@@ -44,6 +49,7 @@ __all__ = [
     "ApprovalRequest",
     "Approver",
     "Audit",
+    "AuditBroken",
     "AuditRecord",
     "Budget",
     "BudgetExceeded",
@@ -51,21 +57,31 @@ __all__ = [
     "CellFinished",
     "CellOutput",
     "CellStarted",
+    "ChainedAudit",
+    "Checkpoint",
     "Compacted",
     "Confidentiality",
     "Denied",
     "Emitter",
     "Event",
+    "Facts",
     "FileAudit",
     "Gate",
+    "Grant",
+    "GrantScope",
+    "Grants",
     "Integrity",
+    "Judge",
     "Judgement",
     "Label",
+    "Layers",
     "Limits",
     "MemoryAudit",
     "MessageAdded",
+    "Mode",
     "ModelCalled",
     "NotAdmitted",
+    "Opinion",
     "Policy",
     "PolicyError",
     "PolicyFileError",
@@ -79,9 +95,12 @@ __all__ = [
     "Spend",
     "StepStarted",
     "TextDelta",
+    "Throttle",
     "ToolCalled",
     "ToolReturned",
     "Usage",
     "Verdict",
     "compile_pattern",
+    "load_key",
+    "verify",
 ]

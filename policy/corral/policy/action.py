@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from corral.policy.canonical import canonical, frozen_json
 from corral.policy.label import Label
 
 __all__ = ["Action", "ActionKind"]
@@ -54,6 +54,7 @@ class Action:
         arguments: What the effect will be given, JSON values by parameter name.
         labels: Provenance by parameter name; a missing one is untrusted.
         read_only: Whether someone whom the user trusts declared that it changes nothing.
+        schema_hash: Of the tool as it was pinned; part of the digest, so that an approval dies with a changed tool.
     """
 
     resource: str
@@ -63,6 +64,7 @@ class Action:
     arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
     labels: Mapping[str, Label] = field(default_factory=dict[str, Label])
     read_only: bool = False
+    schema_hash: str = ""
 
     def __post_init__(self) -> None:
         kind, separator, rest = self.resource.partition(":")
@@ -77,14 +79,21 @@ class Action:
         return ActionKind(self.resource.partition(":")[0])
 
     def digest(self) -> str:
-        """A hash over who does what with which arguments: what an approval is bound to, hex SHA-256."""
-        canonical = json.dumps(
-            [self.resource, self.verb, self.principal, self.user, self.arguments],
-            sort_keys=True,
-            separators=(",", ":"),
-            default=repr,
-        )
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        """A hash over who does what with which arguments: what an approval is bound to, hex SHA-256.
+
+        Raises:
+            TypeError: The arguments are no JSON values.
+        """
+        who = [self.resource, self.verb, self.principal, self.user, self.schema_hash]
+        return hashlib.sha256(canonical([*who, frozen_json(self.arguments)]).encode()).hexdigest()
+
+    def frozen(self) -> Action:
+        """The same action over a copy of its arguments and labels, which nobody else holds.
+
+        Raises:
+            TypeError: The arguments are no JSON values.
+        """
+        return replace(self, arguments=frozen_json(self.arguments), labels=dict(self.labels))
 
 
 _VERBS_BY_NAME: dict[str, frozenset[str]] = {kind.value: verbs for kind, verbs in _VERBS.items()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from corral.policy.action import Action
-from corral.policy.judgement import Judgement
+from corral.policy.judgement import GrantScope, Judgement
 
 __all__ = ["Approval", "ApprovalRequest", "Approver"]
 
@@ -33,12 +33,20 @@ class Approval:
         digest: Copied from the request.
         by: Who answered, such as "user:local".
         reason: What the person said, if anything; the model sees it when the answer is no.
+        scope: How long a yes is to be remembered; the rule that asked may shorten it.
+        any_arguments: A remembered yes is for the same call with whatever arguments.
+        valid_for: Seconds that a remembered yes lasts; None is without end.
+        max_uses: How often a remembered yes answers.
     """
 
     digest: str
     granted: bool
     by: str
     reason: str = ""
+    scope: GrantScope = GrantScope.ONCE
+    any_arguments: bool = False
+    valid_for: float | None = None
+    max_uses: int | None = None
 
 
 class Approver(Protocol):

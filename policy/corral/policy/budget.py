@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -58,6 +59,16 @@ class Spend:
     tokens: int = 0
     cost_usd: float = 0.0
 
+    @property
+    def is_valid(self) -> bool:
+        """Whether it is an amount: no part is negative, infinite or no number."""
+        return min(self.steps, self.tool_calls, self.tokens) >= 0 and 0 <= self.cost_usd < math.inf
+
+    def check(self) -> None:
+        """Raises ValueError when it is no amount."""
+        if not self.is_valid:
+            raise ValueError(f"{self} is no amount that can be spent")
+
     def __add__(self, other: Spend) -> Spend:
         return Spend(
             self.steps + other.steps,
@@ -75,9 +86,9 @@ class Spend:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Reservation:
-    """What was set aside for one effect; give it back with `Budget.settle`."""
+    """What was set aside for one effect; give it back once, with `settle` of the budget that made it."""
 
     amount: Spend
 
@@ -87,16 +98,30 @@ class Budget:
 
     A child spends from its parents too, so a reservation succeeds only where every level has room; the whole tree is
     checked and charged under one lock, and parallel reservations can't overshoot a cap together.
+
+    Args:
+        spent: What the run had spent before it was resumed.
+        seconds_spent: How long it had run before it was resumed.
     """
 
-    def __init__(self, limits: Limits | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        spent: Spend | None = None,
+        seconds_spent: float = 0.0,
+    ) -> None:
+        if spent is not None:
+            spent.check()
         self.limits = limits or Limits()
         self._clock = clock
-        self._started = clock()
+        self._started = clock() - seconds_spent
         self._parent: Budget | None = None
         self._lock = threading.Lock()
-        self._spent = Spend()
+        self._spent = spent or Spend()
         self._reserved = Spend()
+        self._open: set[Reservation] = set()
         self._caps = _caps(self.limits)
 
     def child(self, limits: Limits | None = None) -> Budget:
@@ -107,8 +132,9 @@ class Budget:
         """
         depth = self.depth_left()
         if depth is not None and depth < 1:
-            raise BudgetExceeded("depth", self.limits.depth or 0, self.limits.depth or 0)
-        child = Budget(limits, clock=self._clock)
+            cap = min(level.limits.depth for level in self._levels() if level.limits.depth is not None)
+            raise BudgetExceeded("depth", cap, cap)
+        child = Budget(limits, clock=self._clock)  # what it spends is the parent's to keep over a resume
         child._parent = self
         child._lock = self._lock
         return child
@@ -131,7 +157,7 @@ class Budget:
         return min(deadlines) - self._clock() if deadlines else None
 
     def seconds_spent(self) -> float:
-        """Seconds since this budget was made."""
+        """Seconds since this budget was made, and those before a resume."""
         return self._clock() - self._started
 
     def depth_left(self) -> int | None:
@@ -148,20 +174,38 @@ class Budget:
 
         Raises:
             BudgetExceeded: Some level has not so much left, or its time is over; nothing was set aside.
+            ValueError: The amount is negative or no number, and would make room instead of taking it.
         """
+        amount.check()
+        reservation = Reservation(amount)
         with self._lock:
             for level in self._levels():
                 level._check(amount)
             for level in self._levels():
                 level._reserved += amount
-        return Reservation(amount)
+                level._open.add(reservation)
+        return reservation
 
     def settle(self, reservation: Reservation, actual: Spend) -> None:
-        """Turn a reservation into what the effect really cost, be it less or more."""
+        """Turn a reservation into what the effect really cost, be it less or more.
+
+        Raises:
+            ValueError: The reservation is not this budget's or was settled before, and nothing changed; or `actual` is
+                negative or no number, and the reserved amount counts as spent.
+        """
         with self._lock:
+            if reservation not in self._open:
+                raise ValueError("this reservation was settled before, or another budget made it")
+            cost = actual if actual.is_valid else reservation.amount
             for level in self._levels():
-                level._reserved -= reservation.amount
-                level._spent += actual
+                level._release(reservation)
+                level._spent += cost
+        actual.check()
+
+    def _release(self, reservation: Reservation) -> None:
+        self._open.discard(reservation)
+        # Sums of floats drift; with nothing reserved, nothing is held.
+        self._reserved = self._reserved - reservation.amount if self._open else Spend()
 
     def _levels(self) -> list[Budget]:
         levels: list[Budget] = []

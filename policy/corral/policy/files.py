@@ -59,8 +59,11 @@ def _explain(path: Path, error: ValidationError, lines: dict[Place, int]) -> Pol
 
 def _parse_yaml(path: Path, text: str) -> tuple[Any, dict[Place, int]]:
     try:
+        _refuse_aliases(path, text)
         node: yaml.Node | None = cast("Any", yaml).compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
+    except RecursionError:
+        raise PolicyFileError(path, None, "this is not YAML that can be read: it is nested too deep") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise PolicyFileError(path, line, f"this is not YAML: {error.problem or error.context}") from None
@@ -82,6 +85,14 @@ def _parse_yaml(path: Path, text: str) -> tuple[Any, dict[Place, int]]:
     return ({} if data is None else data), lines
 
 
+def _refuse_aliases(path: Path, text: str) -> None:
+    """An alias may stand for itself or for a million copies, and hides from a reader what is in force."""
+    for event in cast("Any", yaml).parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            line = cast("Any", event).start_mark.line + 1
+            raise PolicyFileError(path, line, "YAML aliases are not taken here; write the value out")
+
+
 def _mappings(node: yaml.Node, place: Place) -> Iterator[tuple[Place, yaml.MappingNode]]:
     if isinstance(node, yaml.MappingNode):
         yield place, node
@@ -95,6 +106,8 @@ def _mappings(node: yaml.Node, place: Place) -> Iterator[tuple[Place, yaml.Mappi
 def _parse_toml(path: Path, text: str) -> tuple[Any, dict[Place, int]]:
     try:
         data = tomllib.loads(text)
+    except RecursionError:
+        raise PolicyFileError(path, None, "this is not TOML that can be read: it is nested too deep") from None
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"at line (\d+)", str(error))
         line = int(found[1]) if found else None

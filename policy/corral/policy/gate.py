@@ -3,59 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from corral.policy.action import Action
-from corral.policy.approvals import Approval, ApprovalRequest, Approver
+from corral.policy.admission import SEAL, Admission
+from corral.policy.approvals import Approver
+from corral.policy.asking import Asking
 from corral.policy.audit import Audit, AuditRecord, MemoryAudit
 from corral.policy.budget import Budget, Reservation, Spend
-from corral.policy.errors import BudgetExceeded, Denied, NotAdmitted
-from corral.policy.events import ApprovalAsked, ApprovalGiven, Emitter
-from corral.policy.judgement import Judgement, Verdict
-from corral.policy.policy import Policy
+from corral.policy.errors import BudgetExceeded, Denied
+from corral.policy.events import Emitter
+from corral.policy.facts import Facts
+from corral.policy.grants import Grants
+from corral.policy.judgement import Judgement, Verdict, strictest
+from corral.policy.layers import Opinion
+from corral.policy.mode import Mode
+from corral.policy.policy import Judge
 
-__all__ = ["Admission", "Gate"]
+__all__ = ["Admission", "Gate", "Throttle"]
 
 T = TypeVar("T")
 
-_SEAL: Final = object()
+
+class Throttle(Protocol):
+    """Refuses what comes too often: a rate, a quota, a loop of equal calls."""
+
+    def take(self, action: Action, digest: str) -> str | None:
+        """None and the call is counted, or why it may not happen now; asked last, just before the effect."""
+        ...
 
 
-class Admission:
-    """The gate's leave for one action, to be claimed once by the effect that it names.
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One action on its way through the gate."""
 
-    Only `Gate.perform` makes one. An effect takes it and calls `claim` first, so that it can't run for another
-    action, with other arguments, twice, or with no gate at all.
-    """
-
-    __slots__ = ("_claimed", "action", "spent")
-
-    def __init__(self, action: Action, seal: object) -> None:
-        if seal is not _SEAL:
-            raise NotAdmitted("only Gate.perform makes an Admission")
-        self.action = action
-        self.spent: Spend | None = None
-        """What the effect really cost; None lets the reservation stand for it."""
-        self._claimed = False
-
-    def claim(self, resource: str, verb: str, arguments: Mapping[str, Any] | None = None) -> None:
-        """Use the admission up, for exactly what was judged.
-
-        Args:
-            arguments: What the effect is about to be given, if it takes any: equal to what was judged.
-
-        Raises:
-            NotAdmitted: It was made for another action or other arguments, or was claimed before.
-        """
-        if self.action.resource != resource or self.action.verb != verb:
-            judged = f"{self.action.verb} {self.action.resource}"
-            raise NotAdmitted(f"the admission is for {judged}, not for {verb} {resource}")
-        if arguments is not None and arguments != self.action.arguments:
-            raise NotAdmitted(f"the arguments of {resource} are not those that were judged")
-        if self._claimed:
-            raise NotAdmitted(f"the admission for {verb} {resource} was used before")
-        self._claimed = True
+    action: Action
+    digest: str
+    judgement: Judgement
 
 
 class Gate:
@@ -64,66 +50,99 @@ class Gate:
     Args:
         approver: Answers for a person when the policy asks; with None, what asks is denied.
         audit: Where intents and outcomes are written.
+        guards: More opinions, such as the run's `Provenance`; the strictest of all holds, so none loosens the policy.
+        throttles: Rates and loop detection.
+        grants: Answers that a person gave before; none by default.
+        session: Facts for `session.*` conditions.
+        approval_timeout: Seconds until no answer is a no; None waits as long as the run may.
     """
 
     def __init__(
         self,
-        policy: Policy,
+        policy: Judge,
         budget: Budget | None = None,
         *,
         approver: Approver | None = None,
         audit: Audit | None = None,
         emitter: Emitter | None = None,
+        mode: Mode = Mode.ENFORCE,
+        guards: Sequence[Opinion] = (),
+        throttles: Sequence[Throttle] = (),
+        grants: Grants | None = None,
+        session: Mapping[str, Any] | None = None,
+        approval_timeout: float | None = None,
     ) -> None:
         self.policy = policy
         self.budget = budget or Budget(policy.limits)
-        self._approver = approver
+        self.mode = mode
         self._audit = audit or MemoryAudit()
         self._emitter = emitter or Emitter("", ())
+        self._guards = tuple(guards)
+        self._throttles = tuple(throttles)
+        self._facts = Facts(session or {}, self.budget)
+        self._asking = Asking(
+            approver if mode is not Mode.UNATTENDED else None,
+            grants or Grants(),
+            self._emitter,
+            timeout=approval_timeout,
+            attended=mode is not Mode.UNATTENDED,
+        )
 
     async def perform(
         self, action: Action, effect: Callable[[Admission], Awaitable[T]], *, reserve: Spend | None = None
     ) -> T:
         """Run `effect` if `action` may happen, and return what it returns.
 
+        The action's arguments are copied before they are judged; what the caller changes later was not judged, and
+        the admission does not fit it.
+
         Args:
             effect: Called once, with an admission for `action`; it may set `admission.spent` to what it really cost.
             reserve: The most that it can cost, set aside while it runs.
 
         Raises:
-            Denied: The policy or the person refused; `effect` was not called.
+            Denied: The policy, a guard, a throttle or the person refused; `effect` was not called.
             BudgetExceeded: There is not so much left to spend; `effect` was not called.
         """
-        judgement = self.policy.judge(action)
-        digest = action.digest()
-        if judgement.verdict is Verdict.ASK:
-            judgement = await self._ask(action, judgement, digest)
-        if judgement.verdict is Verdict.DENY:
-            self._write("refusal", action, digest, judgement, "denied", judgement.reason)
-            raise Denied(action, judgement)
+        case = await self._judged(action)
+        if case.judgement.verdict is not Verdict.ALLOW and self.mode.is_secure:
+            raise self._refused(case, "denied")
+        for throttle in self._throttles:
+            why = throttle.take(case.action, case.digest)
+            if why is not None:
+                raise self._refused(_Case(case.action, case.digest, Judgement(Verdict.DENY, why)), "rate")
         try:
             reservation = self.budget.reserve(reserve or Spend())
         except BudgetExceeded as error:
-            self._write("refusal", action, digest, judgement, "limit", str(error))
+            self._write("refusal", case, "limit", str(error))
             raise
-        return await self._admit(action, digest, judgement, effect, reservation)
+        return await self._admit(case, effect, reservation)
 
-    async def _admit(
-        self,
-        action: Action,
-        digest: str,
-        judgement: Judgement,
-        effect: Callable[[Admission], Awaitable[T]],
-        reservation: Reservation,
-    ) -> T:
-        admission = Admission(action, _SEAL)
-        result = "error"
-        detail: str | None = None
+    async def _judged(self, action: Action) -> _Case:
         try:
-            self._write("intent", action, digest, judgement)
+            action = action.frozen()
+            digest = action.digest()
+        except (TypeError, ValueError, RecursionError) as error:
+            why = Judgement(Verdict.DENY, f"the arguments can't be judged: {error}")
+            raise self._refused(_Case(action, "", why), "denied") from None
+        opinions = [guard.opinion(action, self._facts) for guard in self._guards]
+        judgement = self.mode.tighten(action, strictest(self.policy.judge(action, self._facts), *opinions))
+        if judgement.verdict is Verdict.ASK and self.mode.is_secure:
+            judgement = await self._asking.ask(action, judgement, digest, self.policy.fingerprint)
+        return _Case(action, digest, judgement)
+
+    def _refused(self, case: _Case, result: str) -> Denied:
+        self._write("refusal", case, result, case.judgement.reason)
+        return Denied(case.action, case.judgement)
+
+    async def _admit(self, case: _Case, effect: Callable[[Admission], Awaitable[T]], reservation: Reservation) -> T:
+        admission = Admission(case.action, SEAL)
+        try:
+            self._write("intent", case, detail=self._remark(case.judgement))
         except BaseException:
             self.budget.settle(reservation, Spend())
             raise
+        result, detail = "error", None
         try:
             value = await effect(admission)
             result = "ok"
@@ -135,51 +154,19 @@ class Gate:
             detail = type(error).__name__
             raise
         finally:
-            self.budget.settle(reservation, reservation.amount if admission.spent is None else admission.spent)
-            self._write("outcome", action, digest, judgement, result, detail)
+            admission.end()
+            try:
+                self.budget.settle(reservation, reservation.amount if admission.spent is None else admission.spent)
+            finally:
+                self._write("outcome", case, result, detail)
 
-    async def _ask(self, action: Action, judgement: Judgement, digest: str) -> Judgement:
-        request = ApprovalRequest(action, judgement, digest)
-        if self._approver is None:
-            approval = Approval(digest, False, "nobody", "")
-            reason = f"{judgement.reason}; nobody can be asked here: pass approver=... (corral run: --yes-to RULE)"
-        else:
-            self._emitter.emit(
-                ApprovalAsked(
-                    digest=digest,
-                    resource=action.resource,
-                    verb=action.verb,
-                    arguments=action.arguments,
-                    reason=judgement.reason,
-                )
-            )
-            approval = await self._answer(self._approver, request)
-            reason = f"{approval.by} {'agreed' if approval.granted else 'refused'}"
-            reason += f": {approval.reason}" if approval.reason else ""
-            self._emitter.emit(
-                ApprovalGiven(digest=digest, granted=approval.granted, by=approval.by, reason=approval.reason)
-            )
-        return Judgement(Verdict.ALLOW if approval.granted else Verdict.DENY, reason, judgement.rule)
+    def _remark(self, judgement: Judgement) -> str | None:
+        if judgement.verdict is not Verdict.ALLOW:
+            return f"shadow mode, not enforced: {judgement.reason}"
+        return judgement.answered_by and f"approved: {judgement.reason}"
 
-    @staticmethod
-    async def _answer(approver: Approver, request: ApprovalRequest) -> Approval:
-        try:
-            approval = await approver.decide(request)
-        except Exception as error:  # noqa: BLE001 - the approver is foreign code, and its failure is a no
-            return Approval(request.digest, False, "nobody", f"the approver failed with {type(error).__name__}")
-        if approval.digest != request.digest:
-            return Approval(request.digest, False, approval.by, "the answer was for another action")
-        return approval
-
-    def _write(
-        self,
-        entry: str,
-        action: Action,
-        digest: str,
-        judgement: Judgement,
-        result: str | None = None,
-        detail: str | None = None,
-    ) -> None:
+    def _write(self, entry: str, case: _Case, result: str | None = None, detail: str | None = None) -> None:
+        action, judgement = case.action, case.judgement
         self._audit.append(
             AuditRecord(
                 entry,
@@ -188,7 +175,7 @@ class Gate:
                 action.verb,
                 action.principal,
                 action.user,
-                digest,
+                case.digest,
                 judgement.verdict.name.lower(),
                 judgement.rule,
                 result,

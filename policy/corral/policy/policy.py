@@ -2,68 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from corral.policy.action import Action
 from corral.policy.budget import Limits
-from corral.policy.conditions import Condition, Undecidable, parse_condition
+from corral.policy.facts import Facts
+from corral.policy.index import RuleIndex
 from corral.policy.judgement import Judgement, Verdict
-from corral.policy.rule import SecurityPolicy, compile_pattern
+from corral.policy.rule import SecurityPolicy
 
-__all__ = ["Policy"]
-
-_MOST_INDEXED = 4096
-"""Distinct (resource, verb, principal, user) whose rules are remembered; then the index starts anew."""
+__all__ = ["Judge", "Policy"]
 
 
-@dataclass(frozen=True, slots=True)
-class _CompiledRule:
-    """A rule with its patterns and conditions made ready."""
+class Judge(Protocol):
+    """Whoever says what may happen to an action: a policy, or several in layers."""
 
-    rule: SecurityPolicy
-    name: str
-    verdict: Verdict
-    resource: Callable[[str], bool]
-    principals: tuple[Callable[[str], bool], ...]
-    conditions: tuple[Condition, ...]
+    @property
+    def limits(self) -> Limits: ...
 
-    @classmethod
-    def of(cls, rule: SecurityPolicy, place: int) -> _CompiledRule:
-        return cls(
-            rule,
-            rule.id or f"rules[{place}]",
-            Verdict[rule.effect.upper()],
-            compile_pattern(rule.resource),
-            tuple(compile_pattern(principal) for principal in rule.principals),
-            tuple(parse_condition(key, value) for key, value in rule.conditions.items()),
-        )
+    @property
+    def fingerprint(self) -> str: ...
 
-    def concerns(self, action: Action) -> bool:
-        """Whether the rule is about this kind of action, its arguments aside."""
-        return (
-            ("*" in self.rule.actions or action.verb in self.rule.actions)
-            and self.resource(action.resource)
-            and any(matches(action.principal) or matches(action.user) for matches in self.principals)
-        )
-
-    def judge(self, action: Action, now: Callable[[], datetime]) -> Judgement | None:
-        """What the rule says; None when it does not match."""
-        if self.rule.expires is not None and self.rule.expired(now()):
-            return None
-        try:
-            if not all(holds(action) for holds in self.conditions):
-                return None
-        except Undecidable as error:
-            if self.verdict is Verdict.ALLOW:
-                return None
-            return Judgement(Verdict.DENY, f"rule {self.name} can't be decided: {error}", self.name)
-        return Judgement(self.verdict, self.rule.reason or f"rule {self.name} says {self.rule.effect}", self.name)
+    def judge(self, action: Action, facts: Facts | None = None) -> Judgement: ...
 
 
 class Policy(BaseModel):
@@ -71,36 +39,52 @@ class Policy(BaseModel):
 
     Attributes:
         version: Of the file format; a newer one than this code knows is refused.
-        default: What happens to an action that no rule mentions.
+        default: What happens to an action that no rule mentions; "inherit" leaves it to the layer above, and denies
+            where there is none.
         limits: Caps that hold for every run under this policy.
+        include: Files whose rules and limits `load` adds, named from this file's folder; a policy in force has none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: Literal[1] = 1
     rules: list[SecurityPolicy] = []
-    default: Literal["ask", "deny"] = "deny"
+    default: Literal["ask", "deny", "inherit"] = "deny"
     limits: Limits = Limits()
+    include: list[str] = []
 
-    _compiled: tuple[_CompiledRule, ...] = PrivateAttr(default=())
-    _index: dict[tuple[str, str, str, str], tuple[_CompiledRule, ...]] = PrivateAttr(
-        default_factory=dict[tuple[str, str, str, str], tuple[_CompiledRule, ...]]
-    )
-    _now: Callable[[], datetime] = PrivateAttr(default=lambda: datetime.now(UTC))
+    @cached_property
+    def _index(self) -> RuleIndex:  # a private attribute of pydantic's costs 1 us at each look
+        return RuleIndex(self.rules)
+
+    @field_validator("include")
+    @classmethod
+    def _only_load_includes(cls, include: list[str]) -> list[str]:
+        if include:
+            raise ValueError("only Policy.load follows include; a policy made in code takes the rules themselves")
+        return include
 
     def model_post_init(self, context: object, /) -> None:
-        self._compiled = tuple(_CompiledRule.of(rule, place) for place, rule in enumerate(self.rules))
+        _ = self._index  # made now, from the rules as they were validated
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Policy:
+        """A validated copy: pydantic's own would keep judging by the old rules."""
+        return type(self).model_validate({**self.model_dump(), **(update or {})})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).model_validate, (self.model_dump(),)
 
     @classmethod
     def load(cls, path: str | Path) -> Policy:
-        """Read a policy from a .yaml, .yml or .toml file.
+        """Read a policy, and what it includes, from a .yaml, .yml or .toml file.
 
         Raises:
-            PolicyFileError: The file can't be read, or something in it is unknown or wrong; it has the line.
+            PolicyFileError: A file can't be read, something in it is unknown or wrong, or files include each other in
+                a circle; it has the line.
         """
-        from corral.policy.files import read  # keeps the YAML reader out of start-up
+        from corral.policy.includes import read_policy  # keeps the YAML reader out of start-up
 
-        return read(Path(path), cls)
+        return read_policy(Path(path))
 
     @classmethod
     def safe(cls) -> Policy:
@@ -110,25 +94,40 @@ class Policy(BaseModel):
         """
         return _SAFE
 
-    def judge(self, action: Action) -> Judgement:
-        """The strictest verdict of all rules that match `action`; pure, no input or output."""
-        strictest: Judgement | None = None
-        for rule in self._about(action):
-            judgement = rule.judge(action, self._now)
-            if judgement is not None and (strictest is None or judgement.verdict > strictest.verdict):
-                strictest = judgement
-                if judgement.verdict is Verdict.DENY:
-                    break
-        return strictest or self._by_default(action)
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that the policy says, hex SHA-256; a remembered answer is good for one policy."""
+        return self._hash
 
-    def _about(self, action: Action) -> tuple[_CompiledRule, ...]:
-        key = (action.resource, action.verb, action.principal, action.user)
-        rules = self._index.get(key)
-        if rules is None:
-            if len(self._index) >= _MOST_INDEXED:
-                self._index.clear()
-            rules = self._index[key] = tuple(rule for rule in self._compiled if rule.concerns(action))
-        return rules
+    @cached_property
+    def _hash(self) -> str:
+        return sha256(self.model_dump_json().encode()).hexdigest()
+
+    def judge(self, action: Action, facts: Facts | None = None) -> Judgement:
+        """The strictest verdict of all rules that match `action`, or the default; pure, no input or output."""
+        return self.opinion(action, facts) or self._by_default(action)
+
+    def opinion(self, action: Action, facts: Facts | None = None) -> Judgement | None:
+        """What the rules say, or the default; None where no rule matches and the default is to inherit."""
+        known = facts or _NO_FACTS
+        if self._index.needs_clock and known.now is None:
+            known = replace(known, now=datetime.now(UTC))
+        strictest: Judgement | None = None
+        for rule in self._index.about(action):
+            if strictest is not None and rule.verdict is Verdict.ALLOW:
+                break  # they come strictest first
+            judgement = rule.judge(action, known)
+            if judgement is None:
+                continue
+            if judgement.verdict is Verdict.DENY:
+                return judgement
+            if strictest is None:
+                strictest = judgement
+            elif judgement.grants < strictest.grants:
+                strictest = replace(strictest, grants=judgement.grants)
+        if strictest is None and self.default != "inherit":
+            return self._by_default(action)
+        return strictest
 
     def _by_default(self, action: Action) -> Judgement:
         if self.default == "ask":
@@ -139,6 +138,7 @@ class Policy(BaseModel):
         )
 
 
+_NO_FACTS = Facts()
 _SAFE = Policy(
     default="ask",
     rules=[

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from corral.policy.action import ActionKind
-from corral.policy.conditions import parse_condition
+from corral.policy.conditions import parse_conditions
 
 __all__ = ["SecurityPolicy", "compile_pattern"]
 
@@ -28,6 +28,7 @@ class SecurityPolicy(BaseModel):
         id: How audit and denials name the rule; by default its place in the file.
         reason: One sentence shown to the model and the person.
         expires: After this moment an allow no longer matches; deny and ask stay in force.
+        grants: For an ask, the longest that a person's answer may be remembered.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,6 +41,7 @@ class SecurityPolicy(BaseModel):
     id: str | None = None
     reason: str | None = None
     expires: AwareDatetime | None = None
+    grants: Literal["once", "session", "resource", "persistent"] = "persistent"
 
     @field_validator("resource")
     @classmethod
@@ -48,13 +50,15 @@ class SecurityPolicy(BaseModel):
         if resource != "*" and (not separator or not rest or kind not in {k.value for k in ActionKind}):
             kinds = ", ".join(f"{k.value}:" for k in ActionKind)
             raise ValueError(f"resource {resource!r} matches nothing; it starts with one of {kinds} or is '*'")
+        if not resource.isprintable() or resource != resource.strip():
+            raise ValueError(f"resource {resource!r} has characters that no resource has")
         return resource
 
     @field_validator("principals")
     @classmethod
     def _principals_are_users_or_agents(cls, principals: list[str]) -> list[str]:
         for principal in principals:
-            if principal != "*" and not principal.startswith(("user:", "agent:")):
+            if principal != "*" and (not principal.startswith(("user:", "agent:")) or principal.endswith(":")):
                 raise ValueError(f"principal {principal!r} is neither 'user:NAME' nor 'agent:NAME' nor '*'")
         return principals
 
@@ -67,8 +71,9 @@ class SecurityPolicy(BaseModel):
         for verb in self.actions:
             if verb != "*" and verb not in known:
                 raise ValueError(f"action {verb!r} can't be done to {self.resource!r}; it takes {sorted(known)}")
-        for key, value in self.conditions.items():
-            parse_condition(key, value)
+        parse_conditions(self.conditions)
+        if self.grants != "persistent" and self.effect != "ask":
+            raise ValueError(f"grants says how long the answer to an ask is kept, and this rule says {self.effect}")
         return self
 
     def expired(self, now: datetime) -> bool:

@@ -90,7 +90,11 @@ class AutoProvider:
             if self._closed:
                 raise SandboxUnavailable("the provider is closed")
             if self._choice is None:
-                self._choice = await choose(build=self._build)
+                choice = await choose(build=self._build)
+                if self._closed:  # while it was chosen
+                    await choice.provider.close()
+                    raise SandboxUnavailable("the provider is closed")
+                self._choice = choice
         return await self._choice.provider.open(spec)
 
     async def close(self) -> None:

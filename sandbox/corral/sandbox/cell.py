@@ -29,7 +29,11 @@ KINDS = {"syntax": CellErrorKind.SYNTAX, "error": CellErrorKind.ERROR, "interrup
 
 
 class RunningCell:
-    """Runs one cell in a worker and answers what it calls."""
+    """Runs one cell in a worker and answers what it calls.
+
+    The clock stands still while a call is in flight. Threads of the guest may go on computing meanwhile: they gain no
+    more time than the host takes to answer, which the host decides.
+    """
 
     def __init__(self, worker: Worker, host: Host, timeout: float) -> None:
         self._id = secrets.token_hex(8)
@@ -64,6 +68,7 @@ class RunningCell:
         self._timer = self._loop.call_later(self._timeout, self._tick)
         try:
             await self._changed
+            seconds = self._elapsed()
         except asyncio.CancelledError:
             await self._stop()
             raise
@@ -72,7 +77,7 @@ class RunningCell:
             self._stop_clock()
             if self._calls:
                 await self._end_calls()
-        return self._execution(self._elapsed())
+        return self._execution(seconds)
 
     def _request(self, code: str, variables: Mapping[str, Json]) -> dict[str, Json]:
         request: dict[str, Json] = {"op": "execute", "cell": self._id, "code": code, "tools": list(self._host.tools)}
@@ -142,7 +147,9 @@ class RunningCell:
 
     async def _end_calls(self) -> None:
         tasks = list(self._calls.values())
-        for task in tasks:
+        for call, task in list(self._calls.items()):
+            # Said here and not by the task, which may not have begun: a thread of the guest's may still wait for it.
+            self._answer(call, error="the cell that called has ended")
             task.cancel()
         with anyio.CancelScope(shield=True):
             await asyncio.wait(tasks)

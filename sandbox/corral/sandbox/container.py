@@ -5,35 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 import secrets
-import shutil
 import socket
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import anyio
 from anyio import to_thread
 
-from corral.sandbox import owner
+from corral.sandbox import folder as folders
 from corral.sandbox.channel import Channel
-from corral.sandbox.engine import LABEL, Engine
+from corral.sandbox.engine import Engine
 from corral.sandbox.errors import SandboxError, SandboxGone, SandboxProtocolError, SandboxUnavailable
+from corral.sandbox.flags import Settings, container_config, host_config
 from corral.sandbox.sandbox import Json, Limits
 from corral.sandbox.wire import PROTOCOL, Decoder, Frame
 from corral.sandbox.worker import Descriptors, Died, Worker
 
-__all__ = ["FOLDER", "Container", "Settings"]
-
-FOLDER = "corral.folder"
-"""Label with the folder on this machine that is mounted into the container."""
-
-PREFIX = "corral-sandbox-"
-MOUNT = "/run/corral"
-BOOT = f"import sys; sys.path.insert(0, '{MOUNT}'); from guest.zygote import main; main('{MOUNT}/host.sock')"
+__all__ = ["Container"]
 
 START_TIMEOUT = 30.0
 REPLY_TIMEOUT = 10.0
@@ -43,63 +33,7 @@ FIRST_UID, UIDS = 20_000, 40_000
 """Users that no system has and that a remapped user namespace still reaches; a session's is not used again soon."""
 
 RESERVED_PROCESSES = 4
-INODES = 16_384
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How containers are made.
-
-    Attributes:
-        image: A tag that the engine has.
-        may_lack: Protections that a session may go without: "landlock", "seccomp".
-        runtime: The engine's runtime, "runsc" for gVisor; None for its default.
-    """
-
-    image: str
-    may_lack: frozenset[str] = frozenset()
-    runtime: str | None = None
-
-
-def container_config(settings: Settings, label: str, token: str, folder: Path) -> dict[str, Any]:
-    """Keyword arguments of docker-py's `create_container`."""
-    return {
-        "image": settings.image,
-        "entrypoint": ["python3", "-I", "-B", "-c", BOOT],
-        "user": "0:0",
-        "environment": {"CORRAL_TOKEN": token},
-        "labels": {LABEL: "1", "corral.label": label, FOLDER: str(folder), **owner.labels()},
-        "network_disabled": True,
-    }
-
-
-def host_config(settings: Settings, limits: Limits, folder: Path) -> dict[str, Any]:
-    """Keyword arguments of docker-py's `create_host_config`: the outer wall."""
-    from docker.types import LogConfig, Mount, Ulimit
-
-    return {
-        "network_mode": "none",
-        "cap_drop": ["ALL"],
-        "cap_add": ["SETUID", "SETGID"],
-        "security_opt": ["no-new-privileges"],
-        "read_only": True,
-        "tmpfs": {
-            "/tmp": f"rw,noexec,nosuid,nodev,size={limits.disk_bytes},nr_inodes={INODES},mode=1777",
-        },
-        "pids_limit": limits.processes,
-        "mem_limit": limits.memory_bytes,
-        "memswap_limit": limits.memory_bytes,
-        "nano_cpus": int(limits.cpus * 1e9),
-        "ipc_mode": "none",
-        "log_config": LogConfig(type="none"),
-        "ulimits": [
-            Ulimit(name="nofile", soft=limits.open_files, hard=limits.open_files),
-            Ulimit(name="core", soft=0, hard=0),
-        ],
-        "mounts": [Mount(MOUNT, str(folder), type="bind", read_only=True)],
-        "auto_remove": True,  # when this process is killed the zygote exits, and then nothing is left
-        "runtime": settings.runtime,
-    }
+"""Kept free of any one session, for the zygote."""
 
 
 class Container:
@@ -143,8 +77,8 @@ class Container:
 
     async def _start(self, label: str) -> None:
         token = secrets.token_hex(16)
-        self._folder = await to_thread.run_sync(_make_folder)
-        with _listen(self._folder) as listener:
+        self._folder = await to_thread.run_sync(folders.make)
+        with folders.listen(self._folder) as listener:
             config = container_config(self._settings, label, token, self._folder)
             limits = host_config(self._settings, self._limits, self._folder)
             self._creating = asyncio.ensure_future(to_thread.run_sync(self._engine.create, config, limits))
@@ -153,7 +87,7 @@ class Container:
             zygote = await self._accept(listener, token)
         self._channel = Channel(zygote, self._receive, self._zygote_lost, blob_limit=0)
         self._channel.send({"op": "welcome", "protocol": PROTOCOL})
-        await to_thread.run_sync((self._folder / "host.sock").unlink)
+        await to_thread.run_sync(folders.unlink_socket, self._folder)
 
     async def _accept(self, listener: socket.socket, token: str) -> socket.socket:
         """The zygote's connection: the one that knows the token and speaks our protocol."""
@@ -252,10 +186,9 @@ class Container:
 
     async def discard(self, worker: Worker) -> None:
         """Kill a session and everything it started; when the zygote does not say it did, the container goes too."""
-        if self._workers.pop(worker.number, None) is None:
+        if worker.number not in self._workers:
             return
         worker.kill("the session was closed")
-        self._workers[worker.number] = worker  # for the reply
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(REPLY_TIMEOUT) as waiting:
                 if not self.lost:
@@ -278,7 +211,7 @@ class Container:
                     self._id = await self._creating
                     await to_thread.run_sync(self._engine.remove, self._id, abandon_on_cancel=True)
             if self._folder is not None:
-                await to_thread.run_sync(remove_folder, str(self._folder))
+                await to_thread.run_sync(folders.remove, self._folder)
         for worker in self._workers.values():
             worker.close()
         self._workers.clear()
@@ -309,51 +242,6 @@ class Container:
         for worker in self._workers.values():
             worker.ended.set()
             worker.died(error or SandboxGone("the sandbox container has ended"))
-
-
-def _make_folder() -> Path:
-    """A folder with the guest's program, readable by the container's root, which has no rights over files here."""
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    folder.chmod(0o755)
-    shutil.copytree(
-        Path(__file__).with_name("guest"), folder / "guest", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
-    )
-    for path in folder.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    return folder
-
-
-def remove_folder(folder: str) -> None:
-    """Delete a folder that `_make_folder` made; any other path is left alone, whatever a label says."""
-    path = Path(folder)
-    if path.name.startswith(PREFIX) and path.parent == Path(tempfile.gettempdir()):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _listen(folder: Path) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX)
-    listener.setblocking(False)
-    path = folder / "host.sock"
-    try:
-        if len(str(path)) < 100:
-            listener.bind(str(path))
-        else:
-            _bind_long(listener, folder)
-        path.chmod(0o666)
-        listener.listen(4)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def _bind_long(listener: socket.socket, folder: Path) -> None:
-    """Bind by way of /proc, since a socket's address holds 107 bytes at most (unix(7))."""
-    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-    try:
-        listener.bind(f"/proc/self/fd/{descriptor}/host.sock")
-    finally:
-        os.close(descriptor)
 
 
 async def _read_frame(sock: socket.socket) -> dict[str, Json]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
@@ -9,10 +11,12 @@ from typing import Self
 import anyio
 from anyio import to_thread
 
+from corral.sandbox import folder as folders
 from corral.sandbox import owner
-from corral.sandbox.container import FOLDER, Container, Settings, remove_folder
+from corral.sandbox.container import Container
 from corral.sandbox.engine import Engine
 from corral.sandbox.errors import SandboxGone, SandboxUnavailable
+from corral.sandbox.flags import Settings
 from corral.sandbox.image import IMAGE
 from corral.sandbox.sandbox import Limits, SandboxSpec
 from corral.sandbox.session import DockerSandbox
@@ -22,6 +26,8 @@ __all__ = ["DockerProvider", "sweep"]
 
 class DockerProvider:
     """Opens sessions as forks in one container, which the first `open` starts; different limits get one each.
+
+    On asyncio only. Sessions of one container share its memory, processors and disk; nothing else.
 
     Args:
         image: A tag that the engine has; `corral sandbox build` makes the default one.
@@ -70,11 +76,16 @@ class DockerProvider:
         if container is None:
             engine = await self._connect()
             container = await Container.start(engine, self._settings, spec.limits, spec.label)
+            if self._closed:  # while it started
+                await container.close()
+                raise SandboxUnavailable("the provider is closed")
             self._containers[spec.limits] = container
         return container
 
     async def _connect(self) -> Engine:
         if self._engine is None:
+            if sys.platform != "linux":
+                raise SandboxUnavailable("Docker sandboxes need an engine on the same Linux; use Monty here")
             engine = await to_thread.run_sync(Engine.connect)
             try:
                 await to_thread.run_sync(_sweep, engine)
@@ -123,11 +134,15 @@ async def sweep() -> list[str]:
 
 
 def _sweep(engine: Engine) -> list[str]:
-    dead = [found for found in engine.containers() if owner.is_dead(found.labels)]
-    for found in dead:
-        engine.remove(found.id)
-        remove_folder(found.labels.get(FOLDER, ""))
-    return [found.id for found in dead]
+    removed: list[str] = []
+    for found in engine.containers():
+        if not owner.is_dead(found.labels):
+            continue
+        with contextlib.suppress(SandboxUnavailable):  # another sweep may be at it; the next one tries again
+            engine.remove(found.id)
+            removed.append(found.id)
+    folders.sweep()
+    return removed
 
 
 def _check_image(engine: Engine, image: str) -> None:

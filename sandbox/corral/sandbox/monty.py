@@ -18,7 +18,7 @@ import anyio
 from corral.sandbox.errors import SandboxFileError, SandboxGone, SandboxUnavailable
 from corral.sandbox.guest.value import plain
 from corral.sandbox.printed import Printer
-from corral.sandbox.sandbox import CellError, CellErrorKind, Execution, Host, Json, SandboxSpec
+from corral.sandbox.sandbox import CODE_LIMIT, CellError, CellErrorKind, Execution, Host, Json, SandboxSpec
 
 if TYPE_CHECKING:
     from pydantic_monty import AsyncFunctionSnapshot, AsyncMonty, AsyncMontySession
@@ -68,8 +68,12 @@ class MontyProvider:
         async with self._starting:
             pool = await self._started()
         sandbox = MontySandbox(pool, next(self._numbers), spec or SandboxSpec(), self._open.discard)
-        await sandbox.start()
         self._open.add(sandbox)
+        try:
+            await sandbox.start()
+        except BaseException:
+            await sandbox.close()
+            raise
         return sandbox
 
     async def _started(self) -> AsyncMonty:
@@ -156,6 +160,8 @@ class MontySandbox:
         async with self._turn:
             if self._closed:
                 raise SandboxGone("the session is closed")
+            if len(code) > CODE_LIMIT:
+                raise ValueError(f"a cell of {len(code)} characters; at most {CODE_LIMIT} are allowed")
             session = await self.start()
             cell = _Cell(session, host or Host(), timeout, self._spec)
             ended = False
@@ -246,7 +252,7 @@ class _Cell:
         state = await self._turn(
             self._session.feed_start(
                 code,
-                inputs=dict(variables),
+                inputs=json.loads(json.dumps(dict(variables))),
                 external_lookup=cast("dict[str, Any]", known),
                 print_callback=lambda _, text: self._printer.write(text),
             )

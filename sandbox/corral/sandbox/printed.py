@@ -18,7 +18,8 @@ class Printed:
         if total <= limit:
             return cls((head + tail).decode(errors="replace"), False)
         half = limit // 2
-        first, last = head[:half], (head + tail)[-half:]
+        everything = head + tail
+        first, last = head[:half], everything[len(everything) - half :]
         cut = f"\n... {total - 2 * half} bytes cut ...\n"
         return cls(first.decode(errors="replace") + cut + last.decode(errors="replace"), True)
 

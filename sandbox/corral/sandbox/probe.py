@@ -17,6 +17,8 @@ __all__ = ["Probe", "probe"]
 
 # Run in the container, where the cgroup of the container is the root: version 2 names first, then version 1.
 READ_BACK = """
+import os, resource
+
 def first(*paths):
     for path in paths:
         try:
@@ -31,22 +33,22 @@ def number(words, place=0):
     return int(word) if word.lstrip("-").isdecimal() else None
 
 def status():
-    with open("/proc/self/task/" + __import__("os").listdir("/proc/self/task")[0] + "/status") as file:
+    with open("/proc/self/status") as file:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
 
 cpu = first("cpu.max") or first("cpu/cpu.cfs_quota_us") + first("cpu/cpu.cfs_period_us")
 quota, period = number(cpu), number(cpu, 1)
-disk = __import__("os").statvfs("/tmp")
+disk = os.statvfs("/tmp")
 {
     "memory_bytes": number(first("memory.max", "memory/memory.limit_in_bytes")),
     "processes": number(first("pids.max", "pids/pids.max")),
     "cpus": quota / period if quota and period and quota > 0 else None,
     "disk_bytes": disk.f_blocks * disk.f_frsize,
-    "open_files": __import__("resource").getrlimit(__import__("resource").RLIMIT_NOFILE)[1],
+    "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
     "seccomp": status().get("Seccomp"),
     "no_new_privs": status().get("NoNewPrivs"),
     "capabilities": status().get("CapEff"),
-    "uid": __import__("os").getuid(),
+    "uid": os.getuid(),
 }
 """
 

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 __all__ = [
+    "CODE_LIMIT",
     "CellError",
     "CellErrorKind",
     "Execution",
@@ -19,6 +20,9 @@ __all__ = [
     "SandboxProvider",
     "SandboxSpec",
 ]
+
+CODE_LIMIT = 1024**2
+"""Characters that a cell may have."""
 
 Json = Any
 """A JSON value: str, int, float, bool, None, list of Json, or dict of str to Json."""
@@ -141,6 +145,7 @@ class Sandbox(Protocol):
             What happened; a failing cell is a result, not an error.
 
         Raises:
+            ValueError, TypeError: The code is too long, or the variables are not JSON; nothing was run.
             SandboxGone: The session ended before the cell did, and is closed.
             SandboxProtocolError: The guest broke the protocol; the session is closed.
         """

@@ -13,12 +13,11 @@ import anyio
 from corral.sandbox.cell import RunningCell
 from corral.sandbox.container import Container
 from corral.sandbox.errors import SandboxError, SandboxFileError, SandboxGone, SandboxProtocolError
-from corral.sandbox.sandbox import CellError, CellErrorKind, Execution, Host, Json, SandboxSpec
+from corral.sandbox.sandbox import CODE_LIMIT, CellError, CellErrorKind, Execution, Host, Json, SandboxSpec
 from corral.sandbox.worker import Died, Worker
 
 __all__ = ["DockerSandbox"]
 
-CODE_LIMIT = 1024**2
 FILE_TIMEOUT = 30.0
 NOTHING = Host()
 
@@ -26,8 +25,9 @@ NOTHING = Host()
 class DockerSandbox:
     """Cells run one at a time; a second `execute` waits for the first.
 
-    When a cell crashed or had to be killed (`Execution.state_kept` is False), the next `execute` starts a new process
-    with no names and no files in it. `id` stays.
+    When a cell crashed or had to be killed, `Execution.state_kept` is False and a new process has taken its place, with
+    no names and no files; `id` stays. When the process died between two cells, the next `execute` runs nothing and says
+    so, as a CRASH; the one after it runs.
     """
 
     def __init__(self, container: Container, worker: Worker, spec: SandboxSpec) -> None:

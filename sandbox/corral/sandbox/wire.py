@@ -24,6 +24,12 @@ HEAD = struct.Struct(">II")
 RECEIVED_JSON_LIMIT = 4 * 1024**2
 SENT_JSON_LIMIT = 128 * 1024**2
 
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse).decode
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 Frame = tuple[dict[str, Json], bytes]
@@ -90,7 +96,7 @@ class Decoder:
 
 def _parse(body: bytes) -> dict[str, Json]:
     try:
-        message: object = json.loads(body)
+        message: object = _decode(body.decode())
     except (ValueError, RecursionError) as error:
         raise SandboxProtocolError("the guest sent something that is not JSON") from error
     if not _is_object(message):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import socket
 from collections.abc import Callable
@@ -45,6 +44,8 @@ class Descriptors:
     """The three open files of a session: ours, and the guest's ends to hand over."""
 
     def __init__(self, output_bytes: int) -> None:
+        import fcntl  # here because Windows has none, where this room is imported for Monty
+
         self.channel, guest_channel = socket.socketpair()
         self.control, guest_control = socket.socketpair()
         self.control.setblocking(False)

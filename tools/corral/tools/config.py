@@ -9,17 +9,27 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from corral.tools.address import carries_secrets
 from corral.tools.errors import ToolConfigError
-from corral.tools.mcp import MCPServer, StdioServer
+from corral.tools.mcp import MCPServer
+from corral.tools.oauth import ClientAuthMethod, OAuthClient
+from corral.tools.servers import HttpServer, ServerConfig, StdioServer, find_fault_of_http
 from corral.tools.tool import DEFAULT_TIMEOUT
 
 __all__ = ["load_mcp_config"]
 
 # What other clients write into an entry that has no meaning here: their approvals are no policy of ours.
 _OTHERS_KEYS: Final = frozenset(("alwaysAllow", "autoApprove", "description", "icon", "name"))
-_HTTP_KINDS: Final = frozenset(("http", "sse", "streamable-http", "streamableHttp", "ws"))
+_KINDS: Final = {
+    "http": "http",
+    "streamable-http": "http",
+    "streamableHttp": "http",
+    "streamable_http": "http",
+    "sse": "sse",
+    "stdio": "stdio",
+}
 
 
 class _Filter(BaseModel):
@@ -29,17 +39,47 @@ class _Filter(BaseModel):
     exclude: list[str] = []
 
 
+class _OAuth(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    token_url: str
+    client_id: str
+    client_secret: SecretStr
+    scopes: list[str] = []
+    resource: str | None = None
+    auth_method: ClientAuthMethod = "client_secret_basic"
+
+
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    command: Annotated[str, Field(min_length=1)]
-    args: list[str] = []
-    env: dict[str, str] = {}
-    cwd: str | None = None
     trust: bool = False
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = DEFAULT_TIMEOUT
     disabled: bool = False
     tools: _Filter = _Filter()
+
+
+class _StdioEntry(_Entry):
+    command: Annotated[str, Field(min_length=1)]
+    args: list[str] = []
+    env: dict[str, str] = {}
+    cwd: str | None = None
+
+    def config(self, environ: Mapping[str, str] | None) -> StdioServer:
+        filters = tuple(self.tools.include), tuple(self.tools.exclude)
+        return StdioServer(self.command, tuple(self.args), self.env, self.cwd, self.trust, self.timeout, *filters)
+
+
+class _HttpEntry(_Entry):
+    url: Annotated[str, Field(min_length=1)]
+    headers: dict[str, str] = {}
+    oauth: _OAuth | None = None
+    sse: bool = False
+
+    def config(self, environ: Mapping[str, str] | None) -> HttpServer:
+        filters = tuple(self.tools.include), tuple(self.tools.exclude)
+        auth = None if self.oauth is None else OAuthClient(**dict(self.oauth), environ=environ)
+        return HttpServer(self.url, self.headers, auth, self.sse, self.trust, self.timeout, *filters)
 
 
 def load_mcp_config(
@@ -47,9 +87,11 @@ def load_mcp_config(
 ) -> list[MCPServer]:
     """The servers under the file's `mcpServers`, in its order and without those disabled; none is started.
 
-    An entry has `command`, and may have `args`, `env`, `cwd`, `timeout` (seconds of a call), `disabled`, `trust` (its
-    annotations are believed) and `tools` with `include` and `exclude`, globs on its tools' own names. What stands
-    beside `mcpServers` is other programs' business.
+    An entry has `command`, and may have `args`, `env` and `cwd`; or it has `url`, and may have `type` ("http" or
+    "sse"), `headers` and `oauth` (client credentials: `token_url`, `client_id`, `client_secret`, and perhaps `scopes`,
+    `resource`, `auth_method`). Both may have `timeout` (seconds of a call), `disabled`, `trust` (its annotations are
+    believed) and `tools` with `include` and `exclude`, globs on its tools' own names. What stands beside `mcpServers`
+    is other programs' business.
 
     Args:
         environ: Where `${VAR}` is looked up when a server is opened; this process's environment when None.
@@ -63,16 +105,7 @@ def load_mcp_config(
         parsed = _parse(f"{place}: server {name!r}", entry)
         if parsed.disabled:
             continue
-        config = StdioServer(
-            parsed.command,
-            tuple(parsed.args),
-            parsed.env,
-            parsed.cwd,
-            parsed.trust,
-            parsed.timeout,
-            tuple(parsed.tools.include),
-            tuple(parsed.tools.exclude),
-        )
+        config = _configure(f"{place}: server {name!r}", parsed, environ)
         servers.append(MCPServer(name, config, connect_timeout=connect_timeout, environ=environ))
     return servers
 
@@ -92,31 +125,47 @@ def _read_servers(path: Path, place: str) -> dict[str, Any]:
     return cast("dict[str, Any]", servers)
 
 
-def _parse(place: str, entry: Any) -> _Entry:
+def _parse(place: str, entry: Any) -> _StdioEntry | _HttpEntry:
     if not isinstance(entry, dict):
-        raise ToolConfigError(place, "expected an object with a command")
+        raise ToolConfigError(place, "expected an object with a command or a url")
     said = {key: value for key, value in cast("dict[str, Any]", entry).items() if key not in _OTHERS_KEYS}
-    kind = said.pop("type", None) or said.pop("transport", None) or "stdio"
-    if "url" in said or "serverUrl" in said or kind in _HTTP_KINDS:
-        raise ToolConfigError(f"{place}: url", "HTTP servers are not supported yet by this version; only 'command' is")
-    if kind != "stdio":
-        raise ToolConfigError(f"{place}: type", f"expected 'stdio', not {kind!r}")
+    if "serverUrl" in said:
+        said.setdefault("url", said.pop("serverUrl"))
+    given = said.pop("type", None) or said.pop("transport", None) or ("http" if "url" in said else "stdio")
+    kind = _KINDS.get(given) if isinstance(given, str) else None
+    if kind is None:
+        raise ToolConfigError(f"{place}: type", f"expected 'stdio', 'http' or 'sse', not {given!r}")
+    model = _StdioEntry if kind == "stdio" else _HttpEntry
     try:
-        return _Entry.model_validate(said)
+        return model.model_validate(said | {"sse": True} if kind == "sse" else said)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         key = ".".join(str(step) for step in first["loc"])
-        raise ToolConfigError(f"{place}: {key}", _say(key, first)) from None
+        raise ToolConfigError(f"{place}: {key}", _say(key, first, list(model.model_fields))) from None
 
 
-def _say(key: str, problem: Any) -> str:
+def _configure(place: str, entry: _StdioEntry | _HttpEntry, environ: Mapping[str, str] | None) -> ServerConfig:
+    try:
+        config = entry.config(environ)
+    except ToolConfigError as error:
+        raise ToolConfigError(f"{place}: oauth.{error.place}", error.problem) from None
+    if isinstance(config, HttpServer) and "${" not in config.url:
+        fault = find_fault_of_http(config, config.url)
+        if fault is not None:
+            raise ToolConfigError(f"{place}: url", fault)
+    return config
+
+
+def _say(key: str, problem: Any, known: list[str]) -> str:
     if problem["type"] == "missing":
         return "it is required"
     if problem["type"] != "extra_forbidden":
-        return f"{problem['msg']}, not {json.dumps(problem['input'], default=str)[:80]}"
-    near = get_close_matches(key, _Entry.model_fields, n=1)
-    return (
-        f"unknown key; did you mean {near[0]!r}?"
-        if near
-        else f"unknown key; known are {', '.join(_Entry.model_fields)}"
-    )
+        if key.startswith(("env.", "headers.")) or carries_secrets(key, ""):
+            return str(problem["msg"])  # the value may be a secret
+        return f"{problem['msg']}, not {json.dumps(problem['input'], default=_name_type)[:80]}"
+    near = get_close_matches(key, known, n=1)
+    return f"unknown key; did you mean {near[0]!r}?" if near else f"unknown key; known are {', '.join(known)}"
+
+
+def _name_type(value: object) -> str:
+    return type(value).__name__

@@ -8,22 +8,48 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Final
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
 from corral.tools.failure import root_cause
-from corral.tools.stdio import StdioTransport
 
 if TYPE_CHECKING:
     import mcp_types
+    from mcp.client._transport import TransportStreams
     from mcp.client.client import Client
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "ServerTransport"]
 
 _MAX_PAGES: Final = 100
-_SETTLE_TIME: Final = 0.5
-"""Seconds for a process whose pipe closed to become a dead one, with its last words read."""
+
+
+class ServerTransport(Protocol):
+    """The SDK's `Transport`, which also knows how its server is; entered once."""
+
+    @property
+    def over(self) -> bool:
+        """The server closed its side before we closed ours, so that no answer will come any more."""
+        ...
+
+    async def obituary(self) -> str:
+        """How the server ended, such as "exit status 1" or "signal 9"."""
+        ...
+
+    async def last_words(self) -> tuple[str, ...]:
+        """The last lines that the server wrote for people."""
+        ...
+
+    def secrets(self) -> tuple[str, ...]:
+        """What is sent to the server and must not be seen in its results."""
+        ...
+
+    async def __aenter__(self) -> TransportStreams: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 class Connection:
@@ -33,7 +59,7 @@ class Connection:
         mode: The SDK's way to negotiate a protocol version: "auto" or "legacy".
     """
 
-    def __init__(self, transport: StdioTransport, mode: str) -> None:
+    def __init__(self, transport: ServerTransport, mode: str) -> None:
         self._transport = transport
         self._mode = mode
         self._ready = asyncio.Event()
@@ -85,20 +111,16 @@ class Connection:
         return self._transport.over or self._leave.is_set() or (self._owner is not None and self._owner.done())
 
     async def obituary(self) -> str:
-        """How the server's process ended, such as "exit status 1" or "signal 9"."""
-        process = self._transport.process
-        if process is None or not await process.ended(_SETTLE_TIME):
-            return "it closed its output"
-        code = process.returncode or 0
-        return f"exit status {code}" if code >= 0 else f"signal {-code}"
+        """As the transport's."""
+        return await self._transport.obituary()
 
     async def last_words(self) -> tuple[str, ...]:
-        """The end of what the process wrote to its standard error."""
-        process = self._transport.process
-        if process is None:
-            return ()
-        await process.ended(_SETTLE_TIME if self._transport.over else 0)
-        return process.stderr_lines()
+        """As the transport's."""
+        return await self._transport.last_words()
+
+    def secrets(self) -> tuple[str, ...]:
+        """As the transport's."""
+        return self._transport.secrets()
 
     async def _own(self, timeout: float) -> None:
         try:

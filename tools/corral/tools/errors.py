@@ -3,12 +3,13 @@
 ToolError
 ├── BadArguments       a call's arguments do not fit the tool's schema; written for the model, which may correct them
 ├── ToolConfigError    what a user or author wrote about tools is wrong; has the place and the problem
+├── TokenError         no access token can be had; has the server's name and the problem
 └── ToolSourceError    a source (an MCP server) did not start or can't go on; has its name and its last words
 """
 
 from __future__ import annotations
 
-__all__ = ["BadArguments", "ToolConfigError", "ToolError", "ToolSourceError"]
+__all__ = ["BadArguments", "TokenError", "ToolConfigError", "ToolError", "ToolSourceError"]
 
 
 class ToolError(Exception):
@@ -41,6 +42,23 @@ class ToolConfigError(ToolError):
 
     def __str__(self) -> str:
         return f"{self.place}: {self.problem}"
+
+
+class TokenError(ToolError):
+    """No access token can be had; neither part has a secret in it.
+
+    Args:
+        server: Who should have given it, such as "auth.example.org".
+        problem: One sentence, without the server's name.
+    """
+
+    def __init__(self, server: str, problem: str) -> None:
+        super().__init__(server, problem)
+        self.server = server
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"no access token from {self.server}: {self.problem}"
 
 
 class ToolSourceError(ToolError):

@@ -19,7 +19,7 @@ from corral.tools.docstring import read_docstring
 from corral.tools.errors import ToolConfigError
 from corral.tools.observation import Observation
 
-__all__ = ["CallShape"]
+__all__ = ["CallShape", "Untitled"]
 
 _NO_SCHEMA: Final = (PydanticUserError, PydanticUndefinedAnnotation)
 
@@ -77,7 +77,7 @@ class CallShape:
     def input_schema(self) -> dict[str, Any]:
         """The arguments' JSON Schema, with defaults where JSON can write them."""
         try:
-            schema = self.adapter.json_schema(schema_generator=_Untitled)
+            schema = self.adapter.json_schema(schema_generator=Untitled)
         except _NO_SCHEMA as error:
             raise ToolConfigError(f"tool {self._name!r}", f"a type hint has no JSON Schema: {error.message}") from error
         schema.pop("title", None)
@@ -94,12 +94,12 @@ class CallShape:
         if self._hints.get("return", Any) in (None, type(None), Any, Observation):
             return None
         try:
-            return TypeAdapter[Any](self._hints["return"]).json_schema(schema_generator=_Untitled, mode="serialization")
+            return TypeAdapter[Any](self._hints["return"]).json_schema(schema_generator=Untitled, mode="serialization")
         except (*_NO_SCHEMA, NameError, TypeError):
             return None  # a result is shown as JSON whatever its type
 
 
-class _Untitled(GenerateJsonSchema):
+class Untitled(GenerateJsonSchema):
     """Pydantic's schema without the titles that it makes out of field names: a model reads these twice for nothing."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
 from types import TracebackType
@@ -13,45 +10,22 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from corral.policy import Admission, Label
 from corral.tools.arguments import broken
+from corral.tools.connect import connect
 from corral.tools.connection import Connection
 from corral.tools.contents import observe
-from corral.tools.errors import ToolConfigError, ToolSourceError
-from corral.tools.failure import explain
+from corral.tools.errors import ToolConfigError
 from corral.tools.names import matches, spell
 from corral.tools.observation import Observation
-from corral.tools.stdio import StdioTransport
-from corral.tools.tool import DEFAULT_TIMEOUT, Effect, Tool
-from corral.tools.variables import expand
+from corral.tools.secrets import hide_secrets
+from corral.tools.servers import HttpServer, ServerConfig, StdioServer
+from corral.tools.tool import Effect, Tool
 
 if TYPE_CHECKING:
     import mcp_types
 
-__all__ = ["MCPServer", "StdioServer"]
+__all__ = ["HttpServer", "MCPServer", "StdioServer"]
 
 _MAX_RAW_NAME: Final = 256
-
-
-@dataclass(frozen=True, slots=True)
-class StdioServer:
-    """How to run a server that speaks MCP on its standard streams.
-
-    Attributes:
-        args: May name variables, `${VAR}` or `${VAR:-default}`; so may the values of `env`.
-        env: Variables beside the few that every server gets (HOME, PATH and the like).
-        trust: Its annotations are believed: a tool with readOnlyHint that is not open-world is then read-only.
-        timeout: Seconds that a call may take.
-        include: Globs on its tools' own names, or on their names or resources in a toolbox.
-        exclude: The same, for tools that are left out.
-    """
-
-    command: str
-    args: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict[str, str])
-    cwd: str | None = None
-    trust: bool = False
-    timeout: float = DEFAULT_TIMEOUT
-    include: tuple[str, ...] = ("*",)
-    exclude: tuple[str, ...] = ()
 
 
 class MCPServer:
@@ -72,7 +46,7 @@ class MCPServer:
     def __init__(
         self,
         name: str,
-        config: StdioServer,
+        config: ServerConfig,
         *,
         connect_timeout: float = 30.0,
         environ: Mapping[str, str] | None = None,
@@ -91,15 +65,7 @@ class MCPServer:
     async def __aenter__(self) -> Self:
         if self._connection is not None:
             raise RuntimeError(f"the server {self.name!r} is open already")
-        deadline = time.monotonic() + self._connect_timeout
-        transport = self._transport()
-        try:
-            connection = await self._connect(transport, "auto", deadline)
-        except ToolSourceError:
-            if not transport.over or time.monotonic() >= deadline:
-                raise
-            # It ended on the newest protocol's first question, perhaps: ask a fresh process in the older way.
-            connection = await self._connect(self._transport(), "legacy", deadline)
+        connection = await connect(self.name, self.config, self._environ, self._connect_timeout)
         try:
             self._tools = self._take(connection.tools)
         except BaseException:
@@ -120,41 +86,6 @@ class MCPServer:
 
     async def call(self, name: str, arguments: dict[str, Any], admission: Admission) -> Observation:
         return await self._tools[name].call(arguments, admission)
-
-    def _transport(self) -> StdioTransport:
-        from mcp.client.stdio import get_default_environment  # keeps start-up light
-
-        config = self.config
-        environ = os.environ if self._environ is None else self._environ
-        try:
-            args = [expand(arg, environ) for arg in config.args]
-            env = {key: expand(value, environ) for key, value in config.env.items()}
-        except LookupError as error:
-            raise ToolSourceError(self.name, f"its configuration needs {error.args[0]}, which is not set") from None
-        return StdioTransport((config.command, *args), get_default_environment() | env, config.cwd)
-
-    async def _connect(self, transport: StdioTransport, mode: str, deadline: float) -> Connection:
-        connection = Connection(transport, mode)
-        try:
-            await connection.open(deadline - time.monotonic())
-            return connection
-        except TimeoutError:
-            problem = f"the server did not answer within {self._connect_timeout:g} s"
-        except OSError as error:
-            problem = self._explain_start(error)
-        except Exception as error:  # noqa: BLE001 - the SDK raises many kinds; each is a server that can't be used
-            problem = f"the server can't be used: {explain(error, {})}"
-            if transport.over:
-                problem = f"the server stopped at its start ({await connection.obituary()})"
-        raise ToolSourceError(self.name, problem, await connection.last_words())
-
-    def _explain_start(self, error: OSError) -> str:
-        config = self.config
-        if config.cwd is not None and not os.path.isdir(config.cwd):
-            return f"its folder {config.cwd!r} does not exist"
-        if isinstance(error, FileNotFoundError):
-            return f"the command {config.command!r} was not found; install it, or correct the server's command"
-        return f"the command {config.command!r} can't be started: {error.strerror or error}"
 
     def _take(self, listed: Iterable[mcp_types.Tool]) -> dict[str, Tool]:
         self.left_out.clear()
@@ -202,7 +133,7 @@ class MCPServer:
             text = f"the server {self.name!r} {how}; nothing was sent to it, and it is not started again in this run"
             return Observation(text, is_error=True, label=label)
         try:
-            return observe(await connection.call(name, arguments), label)
+            return hide_secrets(observe(await connection.call(name, arguments), label), connection.secrets())
         except Exception:
             if not connection.is_over:
                 raise

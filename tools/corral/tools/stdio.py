@@ -25,6 +25,8 @@ __all__ = ["MAX_LINE_BYTES", "StdioTransport"]
 
 MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 _FLUSH_TIME: Final = 0.5
+_SETTLE_TIME: Final = 0.5
+"""Seconds for a process whose pipe closed to become a dead one, with its last words read."""
 _OVERSIZED: Final = -32603  # JSON-RPC 2.0 §5.1, internal error
 
 logger = logging.getLogger(__name__)
@@ -61,6 +63,24 @@ class StdioTransport:
     ) -> None:
         if self._running is not None:
             await self._running.__aexit__(kind, error, trace)
+
+    async def obituary(self) -> str:
+        """How the server's process ended, such as "exit status 1" or "signal 9"."""
+        if self.process is None or not await self.process.ended(_SETTLE_TIME):
+            return "it closed its output"
+        code = self.process.returncode or 0
+        return f"exit status {code}" if code >= 0 else f"signal {-code}"
+
+    async def last_words(self) -> tuple[str, ...]:
+        """The end of what the process wrote to its standard error."""
+        if self.process is None:
+            return ()
+        await self.process.ended(_SETTLE_TIME if self.over else 0)
+        return self.process.stderr_lines()
+
+    def secrets(self) -> tuple[str, ...]:
+        # Its variables are its own business: a tool may rightly show them.
+        return ()
 
     @asynccontextmanager
     async def _run(self) -> AsyncGenerator[TransportStreams]:

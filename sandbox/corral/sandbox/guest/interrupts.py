@@ -34,6 +34,8 @@ class Interrupts:
         self.fired = False
         self._pending = False
         self._cell = b""
+        self._heard: list[bytes] = []
+        """The last cells that were to be stopped: the word may come before the cell does."""
         self._control = control
         self._main = threading.get_ident()
         control.setblocking(False)
@@ -46,10 +48,9 @@ class Interrupts:
 
     def begin(self, cell: str) -> None:
         self._cell = cell.encode()
-        self.fired = self._pending = False
         if signal.getsignal(signal.SIGINT) != self._signalled:
             signal.signal(signal.SIGINT, self._signalled)
-        self._listen()  # the word may have come before the cell did
+        self.fired = self._pending = self._cell in self._heard
 
     def end(self) -> None:
         self._cell = b""
@@ -69,11 +70,11 @@ class Interrupts:
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         named = self._listen()
-        if named is None:  # nobody wrote: the cell sent itself a SIGINT
-            raise KeyboardInterrupt
-        if named and not self.masked:
-            self._pending = False
-            raise KeyboardInterrupt
+        if named is False or self.masked:
+            return
+        # None: nobody wrote, so the cell sent itself a SIGINT.
+        self._pending = False
+        raise KeyboardInterrupt
 
     def _listen(self) -> bool | None:
         """Whether the host named the running cell; None if it said nothing at all."""
@@ -81,8 +82,9 @@ class Interrupts:
             words = self._control.recv(4096)
         except BlockingIOError:
             return None
-        for start in range(0, len(words), WORD):
-            if self._cell and words[start : start + WORD] == self._cell:
-                self.fired = self._pending = True
-                return True
-        return False
+        named = [words[start : start + WORD] for start in range(0, len(words), WORD)]
+        self._heard = named[-4:]
+        if self._cell not in named:
+            return False
+        self.fired = self._pending = True
+        return True

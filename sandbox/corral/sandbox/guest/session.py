@@ -75,10 +75,13 @@ class Session:
         if os.getpid() != self._pid:  # the cell forked, and its child came back to here
             os._exit(0)
         size, beyond, tail = self._output.end()
-        report.update(op="done", cell=self._cell, size=size, beyond=beyond)
+        end = {"op": "done", "cell": self._cell, "size": size, "beyond": beyond}
         if self._submitted is not None:
             report["submitted"] = self._submitted
-        self._send(report, tail)
+        try:
+            self._send({**end, **report}, tail)
+        except ValueError as error:  # several large values were submitted
+            self._send({**end, "error": {"kind": "error", "message": f"ValueError: {error}"}}, tail)
 
     def _outcome(self, code: str) -> dict[str, Any]:
         try:
@@ -146,7 +149,7 @@ class Session:
         names = self._outputs
         if len(args) > len(names):
             raise TypeError(f"SUBMIT takes {len(names)} values ({', '.join(names)}), not {len(args)}")
-        values = dict(zip(names, args))  # noqa: B905 - Python 3.9
+        values = dict(zip(names, args))
         twice = sorted(set(values) & set(kwargs))
         values.update(kwargs)
         if twice or set(values) != set(names):

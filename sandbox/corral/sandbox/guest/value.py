@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from typing import Any, cast
@@ -9,14 +10,18 @@ from typing import Any, cast
 __all__ = ["VALUE_LIMIT", "cut", "plain"]
 
 VALUE_LIMIT = 2 * 1024**2
+"""Bytes of a value as JSON."""
+
+TEXT_LIMIT = 256 * 1024
+"""Characters that stay below that limit however they are escaped."""
 
 
 def plain(value: Any) -> Any:
-    """`value` if JSON can say it (a tuple as a list), else its repr, cut to 2 MiB."""
+    """`value` if JSON can say it (a tuple as a list) in 2 MiB, else its repr, cut to 256 K characters."""
     size = _json_size(value, 0)
-    if 0 <= size <= VALUE_LIMIT:
+    if 0 <= size <= TEXT_LIMIT or (0 <= size <= VALUE_LIMIT and len(json.dumps(value)) <= VALUE_LIMIT):
         return value
-    return cut(repr(value), VALUE_LIMIT)
+    return cut(repr(value), TEXT_LIMIT)
 
 
 def _json_size(value: Any, depth: int) -> int:

@@ -16,15 +16,25 @@ PROTOCOL = 1
 
 HEAD = struct.Struct(">II")
 JSON_LIMIT = 128 * 1024**2
+SENT_JSON_LIMIT = 4 * 1024**2
+"""What the host takes; it ends a session that sends more."""
+
 CHUNK = 64 * 1024
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 Frame = tuple[dict[str, Any], bytes]
 
 
 def encode(message: dict[str, Any], blob: bytes = b"") -> bytes:
+    """One frame.
+
+    Raises:
+        TypeError, ValueError: `message` is not JSON, or too large.
+    """
     body = _encode(message).encode()
+    if len(body) > SENT_JSON_LIMIT:
+        raise ValueError(f"{len(body)} bytes of JSON; at most {SENT_JSON_LIMIT} can be sent to the host")
     return HEAD.pack(len(body), len(blob)) + body + blob
 
 

@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -66,11 +67,16 @@ class Zygote:
         self._reader = Reader(host, descriptors=True)
         self._writer = Writer(host)
         self._sessions: dict[int, int] = {}
+        self._removers: dict[int, int] = {}
+        """Pids to session numbers: the sessions, and the children that delete the folder of one that was ended."""
         self._woken, self._wake = socket.socketpair()
         self._woken.setblocking(False)
         self._wake.setblocking(False)
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _only_wake)
+        # While `_end` has a session's user, that session may signal us: what is ignored can't hurt. (PID 1 ignores all
+        # that has no handler.)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def greet(self, token: str) -> None:
         self._writer.send(
@@ -120,7 +126,7 @@ class Zygote:
     def _open(self, message: dict[str, Any]) -> None:
         descriptors = [self._reader.received.pop(0) for _ in range(3)]
         try:
-            pid = os.fork()
+            pid = self._fork()
         except OSError as error:
             self._writer.send({"op": "refused", "session": message["session"], "reason": f"fork: {error.strerror}"})
         else:
@@ -144,25 +150,40 @@ class Zygote:
             os._exit(70)
 
     def _end(self, message: dict[str, Any]) -> None:
-        """Kill every process of a session's user, at once and even when no process can be forked any more."""
-        os.seteuid(message["uid"])
+        """Kill every process of a session's user, at once and even when no process can be forked; delete its folder."""
+        uid = message["uid"]
+        for pid, session in self._sessions.items():
+            if session == message["session"]:
+                with contextlib.suppress(OSError):  # refused as soon as it has its user, and then the next kill hits it
+                    os.kill(pid, signal.SIGKILL)
+        # The real user too: with a real user 0, kill(-1) would also reach our own children that are still root.
+        os.setresuid(uid, uid, 0)
         try:
-            os.kill(-1, signal.SIGKILL)
-        except OSError:
-            pass  # it has none left
+            with contextlib.suppress(OSError):  # it has none left
+                os.kill(-1, signal.SIGKILL)
         finally:
-            os.seteuid(0)
+            os.setresuid(0, 0, 0)
             undumpable()  # a change of user resets it
-        self._writer.send({"op": "ended", "session": message["session"]})
-        self._remove(message["uid"], message["folder"])
-
-    def _remove(self, uid: int, folder: str) -> None:
         try:
-            pid = os.fork()
-        except OSError:
-            return  # full of another session's processes; what is left counts against `disk_bytes`
-        if pid:
+            pid = self._fork()
+        except OSError:  # full of another session's processes; what is left counts against `disk_bytes`
+            self._writer.send({"op": "ended", "session": message["session"]})
             return
+        if pid == 0:
+            self._become_remover(uid, message["folder"])
+        self._removers[pid] = message["session"]
+
+    def _fork(self) -> int:
+        """Fork, with some patience: the processes of a bomb that was just killed still have to be reaped."""
+        for _ in range(100):
+            try:
+                return os.fork()
+            except BlockingIOError:
+                self._reap()
+                time.sleep(0.005)
+        return os.fork()
+
+    def _become_remover(self, uid: int, folder: str) -> NoReturn:
         try:
             self._host.close()
             os.setgroups([])
@@ -184,6 +205,8 @@ class Zygote:
                 return
             if (session := self._sessions.pop(pid, None)) is not None:
                 self._writer.send({"op": "exited", "session": session, "status": status})
+            elif (session := self._removers.pop(pid, None)) is not None:
+                self._writer.send({"op": "ended", "session": session})
 
 
 def _only_wake(number: int, frame: FrameType | None) -> None:

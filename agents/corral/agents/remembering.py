@@ -1,0 +1,63 @@
+"""Memory around a run: recall before its first step, remember after its last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from corral.agents.effects import Effects
+from corral.agents.errors import AgentError
+from corral.memory import Memory, MemoryFault, Scope, Turn
+from corral.policy import BudgetExceeded, Denied, Emitter, Label, Recalled, Remembered
+
+__all__ = ["Remembering"]
+
+
+class Remembering:
+    """What one run recalls and remembers: nothing without a memory, and nothing that the policy refuses."""
+
+    def __init__(self, memory: Memory | None, task: str, scope: Scope, effects: Effects, emitter: Emitter) -> None:
+        self._memory = memory
+        self._task = task
+        self._scope = scope
+        self._effects = effects
+        self._emitter = emitter
+
+    async def before(self) -> str:
+        """The task as the model reads it: first what memory knows about it, marked as data.
+
+        Raises:
+            AgentError: The memory can't be used.
+        """
+        if self._memory is None:
+            return self._task
+        try:
+            found = await self._effects.recall(self._memory, self._task, self._scope)
+        except (Denied, BudgetExceeded):
+            return self._task
+        except MemoryFault as error:
+            raise AgentError(f"the memory can't be used: {error}") from error
+        self._emitter.emit(Recalled(query=self._task, count=len(found)))
+        for recollection in found:
+            self._effects.read(recollection.label)
+        block = self._memory.render(found)
+        return f"{block}\n\n{self._task}" if block else self._task
+
+    async def after(self, outputs: Mapping[str, Any] | None) -> str:
+        """Keep the turn: the task is the user's, the answer as trusted as all that the model had read.
+
+        Returns:
+            Why it could not be kept, for a person; empty if nothing is wrong. An answer is not lost over it.
+        """
+        if self._memory is None or outputs is None:
+            return ""
+        answer = "\n".join(str(value) for value in outputs.values())
+        turns = [Turn("user", self._task, Label.user()), Turn("agent", answer, self._effects.seen)]
+        try:
+            receipt = await self._effects.remember(self._memory, turns, self._scope)
+        except (Denied, BudgetExceeded):
+            return ""
+        except MemoryFault as error:
+            return f"the turn was not remembered: {error}"
+        self._emitter.emit(Remembered(count=len(receipt.ids)))
+        return ""

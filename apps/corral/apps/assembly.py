@@ -1,0 +1,202 @@
+"""From flags and settings to an agent: what `run` and `chat` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from corral.apps.failures import Exit, fail
+
+if TYPE_CHECKING:
+    from corral.agents import Agent, ModelSpec
+    from corral.apps.settings import Settings
+    from corral.memory import Memory
+    from corral.policy import Approver, Limits, Policy, Sink
+    from corral.sandbox import SandboxProvider
+    from corral.tools import Toolbox
+
+__all__ = [
+    "NO_MODEL",
+    "agent_options",
+    "make_agent",
+    "make_memory",
+    "make_toolbox",
+    "model_of",
+    "read_policy",
+    "read_settings",
+]
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+NO_MODEL = """\
+corral: no model is configured. Name one in one of these ways:
+  --model openai/gpt-4o-mini           with OPENAI_API_KEY set, or another provider/name with its key
+  --model openai/NAME --api-base URL   for any OpenAI-compatible server, such as http://127.0.0.1:8000/v1
+  CORRAL_MODEL=... CORRAL_API_BASE=... in the environment or in .env"""
+
+_OPTIONS = (
+    click.option("--model", help="provider/name, such as openai/gpt-4o-mini."),
+    click.option("--api-base", help="An OpenAI-compatible server, such as http://127.0.0.1:8000/v1."),
+    click.option("--mcp-config", type=click.Path(path_type=Path), help="A JSON file with mcpServers."),
+    click.option("--policy", "policy_file", type=click.Path(path_type=Path), help="Rules and limits, YAML or TOML."),
+    click.option(
+        "--kind",
+        type=click.Choice(["react", "codeact", "both"]),
+        default="react",
+        show_default=True,
+        help="What the model acts with: tools, Python in a sandbox, or both.",
+    ),
+    click.option(
+        "--protocol",
+        type=click.Choice(["native", "text"]),
+        default="native",
+        show_default=True,
+        help="How tools are offered: function calls, or text for models that have none.",
+    ),
+    click.option("--sandbox", type=click.Choice(["auto", "docker", "monty"]), default="auto", show_default=True),
+    click.option("--max-steps", type=click.IntRange(min=0), help="Model calls."),
+    click.option("--max-tool-calls", type=click.IntRange(min=0), help="Tool calls and cells."),
+    click.option("--max-tokens", type=click.IntRange(min=0), help="Tokens of all model calls."),
+    click.option("--max-cost", type=click.FloatRange(min=0), help="US dollars; the model's price must be known."),
+    click.option("--timeout", type=click.FloatRange(min=0), help="Seconds."),
+    click.option("--price", type=float, nargs=2, metavar="IN OUT", help="US dollars per million tokens."),
+    click.option("--yes-to", multiple=True, metavar="RESOURCE", help="Agree to what asks, such as 'tool:files/*'."),
+)
+
+
+def agent_options(command: CommandT) -> CommandT:
+    """Adds the flags that say what an agent is made of."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def read_settings() -> Settings:
+    """What the environment says, or bad input."""
+    from pydantic import ValidationError
+
+    from corral.apps.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        name = "CORRAL_" + "_".join(str(part) for part in problem["loc"]).upper()
+        raise fail(f"{name}: {problem['msg']}", Exit.BAD_INPUT) from error
+
+
+def model_of(settings: Settings, options: dict[str, Any]) -> ModelSpec | None:
+    """The model that flags or settings name; None if none do."""
+    from corral.agents import ModelSpec, Price
+
+    name = options["model"] or settings.model
+    if not name:
+        return None
+    price = options["price"]
+    return ModelSpec.of(
+        model=name,
+        api_base=options["api_base"] or settings.api_base,
+        api_key=settings.api_key,
+        native_tools=options["protocol"] == "native",
+        price=Price(input=price[0], output=price[1]) if price else None,
+    )
+
+
+def read_policy(path: Path | None) -> Policy:
+    """The policy of the file, or the safe one."""
+    from corral.policy import Policy
+
+    return Policy.safe() if path is None else Policy.load(path)
+
+
+def make_toolbox(config: Path | None, *, strict: bool) -> Toolbox:
+    """The servers of an `mcpServers` file as a toolbox, not open yet."""
+    from corral.tools import Toolbox, load_mcp_config
+
+    return Toolbox(*(load_mcp_config(config) if config is not None else []), strict=strict)
+
+
+def make_memory(settings: Settings, wanted: bool, stack: ExitStack) -> Memory | None:
+    """The memory below the data folder, closed by `stack`."""
+    if not wanted:
+        return None
+    from corral.agents import run_in_background
+    from corral.memory import Memory
+
+    memory = Memory(settings.memory)
+    stack.callback(run_in_background, memory.close)
+    return memory
+
+
+def make_agent(
+    toolbox: Toolbox,
+    settings: Settings,
+    options: dict[str, Any],
+    stack: ExitStack,
+    *,
+    model: ModelSpec | None,
+    policy: Policy,
+    signature: str = "task -> answer",
+    memory: Memory | None = None,
+    approver: Approver | None = None,
+    sinks: tuple[Sink, ...] = (),
+) -> Agent:
+    """The agent that the flags describe; `stack` closes its journal, audit and sandbox."""
+    from corral.agents import Actions, Agent, Journal
+    from corral.policy import FileAudit
+
+    kinds = {"react": Actions.TOOLS, "codeact": Actions.CODE, "both": Actions.TOOLS | Actions.CODE}
+    approver = approver or _written_consent(options["yes_to"])
+    journal = stack.enter_context(Journal(settings.journal))
+    audit = FileAudit(settings.audit)
+    stack.callback(audit.close)
+    return Agent(
+        signature,
+        toolbox,
+        lm=model,
+        sandbox=_sandbox(options["sandbox"], options["kind"], stack),
+        memory=memory,
+        policy=policy,
+        approver=approver,
+        limits=_limits(options),
+        audit=audit,
+        sinks=[journal, *sinks],
+        actions=kinds[options["kind"]],
+    )
+
+
+def _written_consent(patterns: tuple[str, ...]) -> Approver | None:
+    from corral.apps.approver import WrittenConsent
+
+    try:
+        return WrittenConsent(patterns) if patterns else None
+    except ValueError as error:
+        raise fail(f"--yes-to: {error}", Exit.BAD_INPUT) from error
+
+
+def _sandbox(name: str, kind: str, stack: ExitStack) -> SandboxProvider | None:
+    if kind == "react" or name == "auto":
+        return None
+    from corral.agents import run_in_background
+    from corral.sandbox import DockerProvider, MontyProvider
+
+    provider: SandboxProvider = DockerProvider() if name == "docker" else MontyProvider()
+    stack.callback(run_in_background, provider.close)
+    return provider
+
+
+def _limits(options: dict[str, Any]) -> Limits:
+    from corral.policy import Limits
+
+    names = {
+        "steps": "max_steps",
+        "tool_calls": "max_tool_calls",
+        "tokens": "max_tokens",
+        "cost_usd": "max_cost",
+        "seconds": "timeout",
+    }
+    return Limits.model_validate({name: options[flag] for name, flag in names.items() if options[flag] is not None})

@@ -1,0 +1,87 @@
+"""A bench for tools and sandbox: what a person calls by hand, through the same gate as an agent's calls."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from types import TracebackType
+from typing import Any, Self
+
+import click
+
+from corral.agents.cells import Cells
+from corral.agents.effects import Effects
+from corral.agents.steps import InlineSteps
+from corral.agents.toolcalls import ToolCalls
+from corral.memory import Memory, Scope
+from corral.policy import Approver, Budget, Emitter, Gate, Policy
+from corral.sandbox import AutoProvider
+from corral.tools import Toolbox
+
+__all__ = ["Bench"]
+
+MOST_CHARS = 20_000
+
+
+class Bench:
+    """Calls a tool, or runs code in a session that keeps its names, until it is left."""
+
+    def __init__(self, toolbox: Toolbox, policy: Policy, approver: Approver, memory: Memory | None = None) -> None:
+        run_id = uuid.uuid4().hex
+        emitter = Emitter(run_id, ())
+        gate = Gate(policy, Budget(), approver=approver, emitter=emitter)
+        effects = Effects(gate, InlineSteps(run_id), "agent:bench", "user:local")
+        self.toolbox = toolbox
+        self._memory = memory
+        self._effects = effects
+        self._provider = AutoProvider(build=_tell)
+        self._calls = ToolCalls(toolbox, effects, emitter, MOST_CHARS)
+        self._cells = Cells(
+            self._provider, toolbox, self._calls, effects, emitter, outputs=(), timeout=60.0, most_chars=MOST_CHARS
+        )
+        self._made = 0
+
+    async def call(self, name: str, written: str) -> tuple[str, bool]:
+        """Call a tool with arguments as JSON text; what came of it, and whether that is a failure."""
+        try:
+            arguments: Any = json.loads(written) if written else {}
+        except ValueError as error:
+            return f"the arguments are not JSON: {error}", True
+        self._made += 1
+        outcome = await self._calls.make(name, arguments, f"bench/{self._made}", f"bench/{self._made}")
+        return outcome.text, outcome.is_error
+
+    async def code(self, source: str) -> tuple[str, bool]:
+        """Run code in the sandbox, where the tools are functions."""
+        outcome = await self._cells.run({"code": source})
+        return outcome.text, outcome.is_error
+
+    async def recall(self, query: str) -> list[str]:
+        """What the agent's memory finds, a line each; nothing without a memory.
+
+        Raises:
+            Denied: The policy refuses to read it.
+            MemoryFault: The store can't be used.
+        """
+        if self._memory is None:
+            return []
+        found = await self._effects.recall(self._memory, query, Scope())
+        return [f"{one.actor}: {one.text}  ({one.why})" for one in found]
+
+    @property
+    def sandbox(self) -> str:
+        """The sandbox's name, "auto" as long as it was not needed."""
+        return self._provider.name
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._cells.close()
+        await self._provider.close()
+
+
+def _tell(line: str) -> None:
+    click.secho(line, err=True, dim=True)

@@ -1,0 +1,67 @@
+"""`corral chat`: a conversation with an agent, and a bench for its tools and its sandbox without one."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import click
+
+from corral.apps.assembly import (
+    agent_options,
+    make_agent,
+    make_memory,
+    make_toolbox,
+    model_of,
+    read_policy,
+    read_settings,
+)
+from corral.apps.failures import Exit, explained, fail
+
+if TYPE_CHECKING:
+    from corral.agents import ModelSpec
+    from corral.apps.settings import Settings
+
+__all__ = ["chat"]
+
+
+@click.command()
+@agent_options
+@click.option("--memory/--no-memory", default=True, show_default=True, help="Recall before, remember after each turn.")
+@click.pass_context
+def chat(ctx: click.Context, **options: Any) -> None:
+    """Talk with an agent; what the policy asks about is asked here.
+
+    Without a model it is still an MCP inspector (/tools, /call) and a sandbox shell (/code).
+
+    \b
+    corral chat --model openai/gpt-4o-mini --mcp-config mcp.json
+    corral chat --mcp-config mcp.json
+    """
+    if not sys.stdin.isatty():
+        raise fail("chat needs a terminal; for scripts there is `corral run`", Exit.BAD_INPUT)
+    with explained(), ExitStack() as stack:
+        settings = read_settings()
+        model = model_of(settings, options)
+        ctx.exit(anyio.run(_chat, settings, model, options, stack))
+
+
+async def _chat(settings: Settings, model: ModelSpec | None, options: dict[str, Any], stack: ExitStack) -> Exit:
+    from corral.apps.bench import Bench
+    from corral.apps.repl import Repl
+    from corral.apps.screen import Screen, TerminalApprover
+
+    screen = Screen()
+    approver = TerminalApprover(screen)
+    policy = read_policy(options["policy_file"])
+    toolbox = make_toolbox(options["mcp_config"], strict=False)
+    memory = make_memory(settings, options["memory"], stack)
+    agent = make_agent(toolbox, settings, options, stack, model=model, policy=policy, memory=memory, approver=approver)
+    async with agent:
+        for name, problem in toolbox.failures.items():
+            screen.warn(f"{name}: {problem}")
+        async with Bench(toolbox, policy, approver, memory) as bench:
+            await Repl(agent, bench, screen, has_model=model is not None).run()
+    return Exit.DONE

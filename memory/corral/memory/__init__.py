@@ -1,0 +1,47 @@
+"""What an agent remembers: the window before the model, what was said, and what is known for good."""
+
+from corral.memory.embedder import Embedder
+from corral.memory.errors import (
+    ConsolidationFailed,
+    EmbedderUnavailable,
+    LongTermUnavailable,
+    MemoryFault,
+    NotRemembered,
+    Quarantined,
+    StoreCorrupt,
+    StoreTooNew,
+    StoreUnavailable,
+    WindowTooSmall,
+)
+from corral.memory.facts import FactChange
+from corral.memory.hashing import HashingEmbedder
+from corral.memory.memory import Memory
+from corral.memory.scope import Scope
+from corral.memory.tokens import estimate_tokens
+from corral.memory.turn import Receipt, Recollection, Turn
+from corral.memory.window import Message, Window, fit_window
+
+__all__ = [
+    "ConsolidationFailed",
+    "Embedder",
+    "EmbedderUnavailable",
+    "FactChange",
+    "HashingEmbedder",
+    "LongTermUnavailable",
+    "Memory",
+    "MemoryFault",
+    "Message",
+    "NotRemembered",
+    "Quarantined",
+    "Receipt",
+    "Recollection",
+    "Scope",
+    "StoreCorrupt",
+    "StoreTooNew",
+    "StoreUnavailable",
+    "Turn",
+    "Window",
+    "WindowTooSmall",
+    "estimate_tokens",
+    "fit_window",
+]

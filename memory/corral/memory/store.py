@@ -1,0 +1,237 @@
+"""The rows: episodes and facts in one table, with their words and vectors."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from corral.memory.database import Database
+from corral.memory.labels import pack_label, unpack_label
+from corral.memory.lexical import fingerprint, match_expression
+from corral.memory.scope import Scope
+from corral.policy import Label
+
+__all__ = ["Row", "Store"]
+
+_COLUMNS = "id, uid, kind, session, run, actor, at, text, label, expires, replaced_by, cites, extra"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One memory as stored.
+
+    Attributes:
+        id: Its place in the store, growing with time; 0 before it is stored.
+        kind: "episode", "fact", or a collection that mem0 keeps for itself.
+        vector: float16 bytes; None as read back.
+        extra: mem0's own payload of a fact.
+    """
+
+    kind: str
+    actor: str
+    at: float
+    text: str
+    label: Label
+    session: str | None = None
+    run: str | None = None
+    expires: float | None = None
+    replaced_by: str | None = None
+    cites: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    vector: bytes | None = None
+    uid: str = field(default_factory=lambda: uuid.uuid4().hex)
+    id: int = 0
+
+
+class Store:
+    """What is asked of the database, in the room's terms; every method is one transaction, or joins the caller's."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._spaces: dict[tuple[str, str], str] = {}
+
+    def space(self, scope: Scope) -> str:
+        """The key of the namespace of `scope`, made if it is new."""
+        name = (scope.user, scope.agent)
+        if name not in self._spaces:
+            with self.database.writing() as connection:
+                connection.execute("insert or ignore into space(user, agent) values(?, ?)", name)
+                row = connection.execute("select key from space where user = ? and agent = ?", name).fetchone()
+            self._spaces[name] = row[0]
+        return self._spaces[name]
+
+    def embedder(self, name: str, dim: int) -> int:
+        """The number under which vectors of this embedder are stored; another dimension is another embedder."""
+        with self.database.writing() as connection:
+            connection.execute("insert or ignore into embedder(name, dim) values(?, ?)", (f"{name}/{dim}", dim))
+            return connection.execute("select id from embedder where name = ?", (f"{name}/{dim}",)).fetchone()[0]
+
+    def add(self, space: str, rows: Iterable[Row], embedder: int) -> None:
+        with self.database.writing() as connection:
+            for row in rows:
+                self._insert(connection, space, row, embedder)
+
+    def add_new(self, space: str, rows: Iterable[Row], embedder: int) -> list[str]:
+        """Add the rows whose ids the store does not have, in any namespace, and return these ids."""
+        added: list[str] = []
+        with self.database.writing() as connection:
+            for row in rows:
+                if connection.execute("select 1 from item where uid = ?", (row.uid,)).fetchone() is None:
+                    self._insert(connection, space, row, embedder)
+                    added.append(row.uid)
+        return added
+
+    def _insert(self, connection: sqlite3.Connection, space: str, row: Row, embedder: int) -> None:
+        cursor = connection.execute(
+            "insert into item(uid, space, kind, session, run, actor, at, text, hash, label, integrity, expires,"
+            " replaced_by, cites, extra, embedder, vector) values(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(row.uid, space, row.kind, row.session, row.run, row.actor, row.at, row.text),
+                *(fingerprint(row.text), pack_label(row.label), int(row.label.integrity), row.expires),
+                *(row.replaced_by, json.dumps(row.cites), json.dumps(row.extra), embedder, row.vector),
+            ),
+        )
+        connection.execute(
+            "insert into item_text(rowid, space, text) values(?, ?, ?)", (cursor.lastrowid, space, row.text)
+        )
+
+    def replace(self, space: str, row: Row, embedder: int) -> None:
+        """Put `row` in the place of the one with its `uid`, keeping the place and what only we store of it."""
+        with self.database.writing() as connection:
+            old = connection.execute(
+                "select id, text, vector from item where uid = ? and space = ?", (row.uid, space)
+            ).fetchone()
+            if old is None:
+                return
+            connection.execute(
+                "update item set text = ?, hash = ?, extra = ?, embedder = ?, vector = ?, expires = ? where id = ?",
+                (
+                    *(row.text, fingerprint(row.text), json.dumps(row.extra), embedder),
+                    *(old[2] if row.vector is None else row.vector, row.expires, old[0]),
+                ),
+            )
+            _forget_words(connection, old[0], space, old[1])
+            connection.execute("insert into item_text(rowid, space, text) values(?, ?, ?)", (old[0], space, row.text))
+            _touch(connection, space)
+
+    def supersede(self, space: str, old: str, new: str) -> None:
+        """Hide `old`, which `new` replaces; it stays in the history."""
+        with self.database.writing() as connection:
+            connection.execute("update item set replaced_by = ? where uid = ? and space = ?", (new, old, space))
+            _touch(connection, space)
+
+    def delete(self, space: str, uids: Iterable[str]) -> list[Row]:
+        """Take rows out of the table and the index, and return what they were."""
+        with self.database.writing() as connection:
+            gone = self.get(space, uids)
+            for row in gone:
+                _forget_words(connection, row.id, space, row.text)
+                connection.execute("delete from item where id = ?", (row.id,))
+            if gone:
+                _touch(connection, space)
+        return gone
+
+    def get(self, space: str, uids: Iterable[str]) -> list[Row]:
+        """The rows with these ids that there are, oldest first."""
+        with self.database.reading() as connection:
+            found = connection.execute(
+                f"select {_COLUMNS} from item where space = ? and uid in (select value from json_each(?)) order by id",
+                (space, json.dumps(list(uids))),
+            )
+            return [_row(values) for values in found]
+
+    def anywhere(self, uid: str, kind: str) -> tuple[str, Row] | None:
+        """The row with this id and its space; for mem0, which asks by id alone."""
+        with self.database.reading() as connection:
+            found = connection.execute(
+                f"select space, {_COLUMNS} from item where uid = ? and kind = ?", (uid, kind)
+            ).fetchone()
+            return found and (found[0], _row(found[1:]))
+
+    def at(self, ids: Sequence[int]) -> dict[int, Row]:
+        """The rows at these places, by place."""
+        with self.database.reading() as connection:
+            found = connection.execute(
+                f"select {_COLUMNS} from item where id in (select value from json_each(?))", (json.dumps(list(ids)),)
+            )
+            return {row.id: row for row in map(_row, found)}
+
+    def beside(self, row: Row, reach: int) -> dict[int, Row]:
+        """The episodes up to `reach` places before (negative) and after `row` in its session."""
+        near: dict[int, Row] = {}
+        with self.database.reading() as connection:
+            for sign, comparison, order in ((-1, "<", "desc"), (1, ">", "asc")):
+                found = connection.execute(
+                    f"select {_COLUMNS} from item where space = (select space from item where id = ?)"
+                    f" and id {comparison} ? and session is ? and kind = 'episode' order by id {order} limit ?",
+                    (row.id, row.id, row.session, reach),
+                )
+                near |= {sign * distance: _row(values) for distance, values in enumerate(found, 1)}
+        return near
+
+    def page(self, space: str, after: int = 0, limit: int = 500, kinds: Sequence[str] | None = None) -> list[Row]:
+        """The next `limit` rows past the place `after`; -1 is all of them."""
+        with self.database.reading() as connection:
+            found = connection.execute(
+                f"select {_COLUMNS} from item where space = ? and id > ?"
+                " and (? is null or kind in (select value from json_each(?))) order by id limit ?",
+                (space, after, None if kinds is None else 1, json.dumps(kinds or ()), limit),
+            )
+            return [_row(values) for values in found]
+
+    def counts(self, space: str | None) -> dict[str, int]:
+        """How many episodes, facts, superseded facts and quarantined rows there are, in one namespace or in all."""
+        with self.database.reading() as connection:
+            values = connection.execute(
+                "select coalesce(sum(kind = 'episode'), 0), coalesce(sum(kind = 'fact'), 0),"
+                " coalesce(sum(replaced_by is not null), 0), coalesce(sum(integrity = 0), 0),"
+                " count(distinct session), count(distinct space) from item where ? is null or space = ?",
+                (space, space),
+            ).fetchone()
+        return dict(
+            zip(("episodes", "facts", "superseded", "quarantined", "sessions", "namespaces"), values, strict=True)
+        )
+
+    def alike(self, space: str, text: str, kind: str) -> str | None:
+        """The id of a memory in force that says the same as `text`, letter case and spacing aside."""
+        with self.database.reading() as connection:
+            found = connection.execute(
+                "select uid from item where space = ? and hash = ? and kind = ? and replaced_by is null",
+                (space, fingerprint(text), kind),
+            ).fetchone()
+            return found and found[0]
+
+    def match(self, space: str, terms: Sequence[str], limit: int) -> list[tuple[int, float]]:
+        """Places and BM25 scores, greater is better, of rows with any of `terms`: the best `limit`, or all for 0."""
+        if not terms:
+            return []
+        # Ordering costs more than it saves when all rows are wanted.
+        bound = " order by rank limit ?" if limit else ""
+        with self.database.reading() as connection:
+            return connection.execute(
+                f"select rowid, -rank from item_text where item_text match ?{bound}",
+                (match_expression(space, terms), *((limit,) if limit else ())),
+            ).fetchall()
+
+
+def _row(values: tuple[Any, ...]) -> Row:
+    id, uid, kind, session, run, actor, at, text, label, expires, replaced_by, cites, extra = values
+    return Row(
+        *(kind, actor, at, text, unpack_label(label), session, run, expires, replaced_by),
+        *(tuple(json.loads(cites)), json.loads(extra), None, uid, id),
+    )
+
+
+def _forget_words(connection: sqlite3.Connection, id: int, space: str, text: str) -> None:
+    # An external-content index is told the old words; it can't read them any more.
+    connection.execute(
+        "insert into item_text(item_text, rowid, space, text) values('delete', ?, ?, ?)", (id, space, text)
+    )
+
+
+def _touch(connection: sqlite3.Connection, space: str) -> None:
+    connection.execute("update space set epoch = epoch + 1 where key = ?", (space,))

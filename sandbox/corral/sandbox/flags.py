@@ -1,0 +1,84 @@
+"""What the engine is asked to hold a container with: the outer wall."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from corral.sandbox import owner
+from corral.sandbox.engine import LABEL
+from corral.sandbox.sandbox import Limits
+
+__all__ = ["MOUNT", "Settings", "container_config", "host_config"]
+
+MOUNT = "/run/corral"
+"""Where a container has the folder with the guest's program and the host's socket."""
+
+BOOT = f"import sys; sys.path.insert(0, '{MOUNT}'); from guest.zygote import main; main('{MOUNT}/host.sock')"
+
+INODES = 16_384
+"""Files and folders on the temporary file system, which would else take memory without taking space."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How containers are made.
+
+    Attributes:
+        image: A tag that the engine has.
+        may_lack: Protections that a session may go without: "landlock", "seccomp".
+        runtime: The engine's runtime, "runsc" for gVisor; None for its default.
+    """
+
+    image: str
+    may_lack: frozenset[str] = frozenset()
+    runtime: str | None = None
+
+
+def container_config(settings: Settings, label: str, token: str, folder: Path) -> dict[str, Any]:
+    """Keyword arguments of docker-py's `create_container`."""
+    return {
+        "image": settings.image,
+        "name": f"corral-{_slug(label)}-{secrets.token_hex(4)}",
+        "entrypoint": ["python3", "-I", "-B", "-c", BOOT],
+        "user": "0:0",
+        "environment": {"CORRAL_TOKEN": token},
+        "labels": {LABEL: "1", "corral.label": label, **owner.labels()},
+        "network_disabled": True,
+    }
+
+
+def host_config(settings: Settings, limits: Limits, folder: Path) -> dict[str, Any]:
+    """Keyword arguments of docker-py's `create_host_config`: the outer wall."""
+    from docker.types import LogConfig, Mount, Ulimit
+
+    return {
+        "network_mode": "none",
+        "cap_drop": ["ALL"],
+        "cap_add": ["SETUID", "SETGID"],
+        "security_opt": ["no-new-privileges"],
+        "read_only": True,
+        "tmpfs": {
+            "/tmp": f"rw,noexec,nosuid,nodev,size={limits.disk_bytes},nr_inodes={INODES},mode=1777",
+        },
+        "pids_limit": limits.processes,
+        "mem_limit": limits.memory_bytes,
+        "memswap_limit": limits.memory_bytes,
+        "nano_cpus": int(limits.cpus * 1e9),
+        "ipc_mode": "none",
+        "log_config": LogConfig(type="none"),
+        "ulimits": [
+            Ulimit(name="nofile", soft=limits.open_files, hard=limits.open_files),
+            Ulimit(name="core", soft=0, hard=0),
+        ],
+        "mounts": [Mount(MOUNT, str(folder), type="bind", read_only=True)],
+        "auto_remove": True,  # when this process is killed the zygote exits, and then nothing is left
+        "runtime": settings.runtime,
+    }
+
+
+def _slug(label: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9_.-]+", "-", label)[:40].strip("-") or "sandbox"

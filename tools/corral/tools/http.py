@@ -1,0 +1,111 @@
+"""MCP over HTTP: a `Transport` for the SDK's `Client`, streamable or of the older HTTP+SSE kind."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from corral.tools.address import is_loopback
+from corral.tools.oauth import TokenSource, bearer
+
+if TYPE_CHECKING:
+    from mcp.client._transport import TransportStreams
+
+    from corral.tools.exchange import Exchange
+
+__all__ = ["MAX_MESSAGE_BYTES", "HttpTransport"]
+
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+_SSE_TIME: Final = 30.0
+
+
+class HttpTransport:
+    """One server as a transport; entered once.
+
+    Args:
+        headers: As they are sent.
+        secret_headers: The names of those whose values must not be seen.
+        sse: The HTTP+SSE transport of 2024-11-05.
+        max_message_bytes: Of one message from the server.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        auth: TokenSource | None,
+        *,
+        secret_headers: Collection[str] = (),
+        sse: bool = False,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
+        self._url = url
+        self._headers = dict(headers)
+        self._secret_values = tuple(value for name, value in self._headers.items() if name in secret_headers)
+        self._auth = auth
+        self._sse = sse
+        self._max_message_bytes = max_message_bytes
+        self._stack = AsyncExitStack()
+        self._exchange: Exchange | None = None
+
+    async def __aenter__(self) -> TransportStreams:
+        from mcp.client.streamable_http import streamable_http_client  # keeps start-up light
+
+        async with AsyncExitStack() as stack:
+            if self._sse:
+                streams = await stack.enter_async_context(self._open_sse())
+            else:
+                exchange = await stack.enter_async_context(self._make_exchange())
+                opened = streamable_http_client(
+                    self._url, http_client=exchange, max_sse_event_size=self._max_message_bytes
+                )
+                streams = await stack.enter_async_context(opened)
+            self._stack = stack.pop_all()
+            return streams
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    @property
+    def over(self) -> bool:
+        """Nothing more can come over this connection, though a new one may work."""
+        return self._exchange is not None and self._exchange.session_lost
+
+    @property
+    def problem(self) -> str | None:
+        """What was wrong with the last message, in a sentence without its subject."""
+        return None if self._exchange is None else self._exchange.problem
+
+    async def obituary(self) -> str:
+        return self.problem or "it broke off the connection"
+
+    async def last_words(self) -> tuple[str, ...]:
+        return ()
+
+    def secrets(self) -> tuple[str, ...]:
+        held = () if self._auth is None else self._auth.secrets()
+        return (*held, *(value.removeprefix("Bearer ") for value in self._secret_values))
+
+    def _make_exchange(self, headers: Any = None, timeout: Any = None, auth: Any = None) -> Exchange:
+        # In the form of the SDK's factory of clients; what it would hand over is known here already.
+        from corral.tools.exchange import Exchange  # keeps start-up light
+
+        self._exchange = Exchange(
+            max_bytes=self._max_message_bytes,
+            has_credentials=self._auth is not None or any(name.lower() == "authorization" for name in self._headers),
+            headers=self._headers,
+            auth=None if self._auth is None else bearer(self._auth),
+            # A proxy of this process's environment can't reach this machine's own loopback.
+            trust_env=not is_loopback(urlsplit(self._url).hostname),
+        )
+        return self._exchange
+
+    def _open_sse(self) -> Any:
+        from mcp.client.sse import sse_client  # keeps start-up light
+
+        return sse_client(self._url, timeout=_SSE_TIME, httpx_client_factory=self._make_exchange)

@@ -1,0 +1,169 @@
+"""Declared HTTP endpoints as tools."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+from corral.policy import Admission, Label
+from corral.tools.address import carries_secrets, find_fault, is_loopback, is_private_way
+from corral.tools.api import Api, HttpClient
+from corral.tools.arguments import broken
+from corral.tools.endpoint import Endpoint
+from corral.tools.errors import BadArguments, ToolConfigError, ToolSourceError
+from corral.tools.names import spell
+from corral.tools.oauth import TokenSource
+from corral.tools.observation import Observation
+from corral.tools.route import Route
+from corral.tools.tool import Effect, Tool
+from corral.tools.variables import expand
+
+__all__ = ["HttpTools"]
+
+MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
+_CONNECT_TIME: Final = 10.0
+_TRIES: Final = 3
+
+
+class HttpTools:
+    """Endpoints of one HTTP API as a source of tools.
+
+    Requests go to the base URL's host only; redirects elsewhere are not followed. A call that may be repeated is sent
+    again, with growing waits, after a failure to connect, 429, 502, 503 and 504; a `Retry-After` of up to 10 s is kept.
+    All of it is one call, within the tool's timeout.
+
+    Args:
+        name: The first part of its tools' names and resources.
+        base_url: What each endpoint's path is added to; may name variables.
+        auth: Gives the access token of each request; https is then demanded, except to this machine.
+        headers: Sent with every request; their values may name variables, `${VAR}`.
+        client: Sends the requests instead of one of our own, and is not closed.
+        max_bytes: Of one answer; a longer one is cut.
+        environ: Where variables are looked up when it is opened; this process's environment when None.
+
+    Raises:
+        ToolConfigError: The name, the URL or an endpoint can't be used.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        *endpoints: Endpoint,
+        auth: TokenSource | None = None,
+        headers: Mapping[str, str] | None = None,
+        client: HttpClient | None = None,
+        max_bytes: int = MAX_ANSWER_BYTES,
+        tries: int = _TRIES,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        if not name or not name.isprintable() or "/" in name or name == "local":
+            raise ToolConfigError(f"API {name!r}", "a source's name is printable, has no '/' and is not 'local'")
+        self.name = name
+        self._base_url = base_url
+        self._auth = auth
+        self._headers = dict(headers or {})
+        self._client = client
+        self._max_bytes = max_bytes
+        self._tries = max(1, tries)
+        self._environ = environ
+        self._api: Api | None = None
+        self._own: Any = None
+        if "${" not in base_url and (fault := self._find_fault(base_url)) is not None:
+            raise ToolConfigError(f"API {name!r}", fault)
+        self._tools: dict[str, Tool] = {}
+        for endpoint in endpoints:
+            if endpoint.name in self._tools:
+                raise ToolConfigError(f"endpoint {endpoint.name!r}", "two endpoints have this name")
+            self._tools[endpoint.name] = self._make_tool(endpoint)
+
+    async def __aenter__(self) -> Self:
+        if self._api is not None:
+            raise RuntimeError(f"the API {self.name!r} is open already")
+        try:
+            environ = os.environ if self._environ is None else self._environ
+            base_url = expand(self._base_url, environ)
+            headers = {name: expand(value, environ) for name, value in self._headers.items()}
+        except LookupError as error:
+            raise ToolSourceError(self.name, f"its configuration needs {error.args[0]}, which is not set") from None
+        fault = self._find_fault(base_url)
+        if fault is not None:
+            raise ToolSourceError(self.name, fault)
+        secret = [headers[name] for name, value in self._headers.items() if carries_secrets(name, value)]
+        self._api = Api(
+            self._client or self._make_client(base_url),
+            base_url,
+            headers,
+            self._auth,
+            secret_values=tuple(value.removeprefix("Bearer ") for value in secret),
+            max_bytes=self._max_bytes,
+            tries=self._tries,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        own, self._own, self._api = self._own, None, None
+        if own is not None:
+            await own.aclose()
+
+    async def tools(self) -> list[Tool]:
+        return list(self._tools.values())
+
+    async def call(self, name: str, arguments: dict[str, Any], admission: Admission) -> Observation:
+        return await self._tools[name].call(arguments, admission)
+
+    def _make_client(self, base_url: str) -> HttpClient:
+        import httpx  # keeps start-up light
+
+        # A proxy of this process's environment can't reach this machine's own loopback.
+        trust_env = not is_loopback(urlsplit(base_url).hostname)
+        self._own = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=_CONNECT_TIME), trust_env=trust_env)
+        return self._own
+
+    def _find_fault(self, base_url: str) -> str | None:
+        fault = find_fault(base_url)
+        if fault is not None:
+            return f"its base URL can't be used: {fault}"
+        if "?" in base_url or "#" in base_url:
+            return "its base URL has a query or fragment, to which no path can be added"
+        secret = self._auth is not None or any(carries_secrets(name, value) for name, value in self._headers.items())
+        if secret and not is_private_way(base_url):
+            return "tokens and secret headers are sent over https only, except to this machine"
+        return None
+
+    def _make_tool(self, endpoint: Endpoint) -> Tool:
+        route, effect, schema = endpoint.route(), endpoint.effect_of_call(), endpoint.input_schema()
+        fault = broken(schema)
+        if fault is not None:
+            raise ToolConfigError(f"endpoint {endpoint.name!r}", f"its parameters' schema is broken: {fault}")
+        resource = f"tool:{self.name}/{endpoint.name}"
+        label = Label.untrusted(resource)
+        return Tool(
+            spell(self.name, endpoint.name),
+            resource,
+            partial(self._run, endpoint.name, route, effect, label),
+            description=endpoint.description,
+            input_schema=schema,
+            output_schema=endpoint.output_schema,
+            effect=effect,
+            read_only=effect is Effect.READ if endpoint.read_only is None else endpoint.read_only,
+            timeout=endpoint.timeout,
+            label=label,
+        )
+
+    async def _run(
+        self, name: str, route: Route, effect: Effect, label: Label, arguments: dict[str, Any]
+    ) -> Observation:
+        if self._api is None:
+            return Observation(f"the API {self.name!r} is closed; nothing was sent to it", is_error=True, label=label)
+        try:
+            message = route.fill(arguments)
+        except ValueError as error:
+            raise BadArguments(name, (str(error),)) from None
+        return await self._api.call(message, effect, label)

@@ -1,0 +1,52 @@
+"""Keeping secrets out of what others read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Final, cast
+
+from pydantic import BaseModel
+
+from corral.tools.observation import Observation
+
+__all__ = ["HIDDEN", "hide_in_text", "hide_secrets"]
+
+HIDDEN: Final = "[hidden]"
+_MIN_LENGTH: Final = 6
+"""Characters of the shortest secret that is looked for: a shorter one would blot out ordinary words."""
+
+
+def hide_in_text(text: str, secrets: Iterable[str]) -> str:
+    """`text` with each of the secrets replaced; the longer ones first, as one may contain another."""
+    for secret in sorted({each for each in secrets if len(each) >= _MIN_LENGTH}, key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def hide_secrets(observation: Observation, secrets: Iterable[str]) -> Observation:
+    """The observation without the secrets that were sent to its source: some servers echo what they are sent."""
+    known = tuple(secrets)
+    if not known:
+        return observation
+    return replace(
+        observation,
+        text=hide_in_text(observation.text, known),
+        structured=_hide(observation.structured, known),
+        contents=tuple(_hide(content, known) for content in observation.contents),
+    )
+
+
+def _hide(value: Any, secrets: tuple[str, ...]) -> Any:
+    if isinstance(value, str):
+        return hide_in_text(value, secrets)
+    if isinstance(value, list):
+        return [_hide(each, secrets) for each in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        named = cast("dict[Any, Any]", value)
+        return {_hide(key, secrets): _hide(each, secrets) for key, each in named.items()}
+    if isinstance(value, BaseModel):
+        dumped = value.model_dump()
+        hidden = _hide(dumped, secrets)
+        return value if hidden == dumped else type(value).model_validate(hidden)
+    return value

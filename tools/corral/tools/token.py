@@ -1,0 +1,77 @@
+"""An access token, as a token endpoint gave it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+__all__ = ["Token"]
+
+_AHEAD: Final = 30.0
+"""Seconds before its end at which a token is renewed; for a short-lived one, the last fifth of its life."""
+_MARGIN: Final = 2.0
+"""Seconds that a request may be under way; a token that ends sooner is of no use for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One access token and what renews it; neither is shown by repr.
+
+    Attributes:
+        refresh: The refresh token, if one was given.
+        obtained_at: Seconds of the epoch.
+        expires_at: The same; None if the server did not say.
+    """
+
+    access: str = field(repr=False)
+    refresh: str | None = field(default=None, repr=False)
+    obtained_at: float = 0.0
+    expires_at: float | None = None
+    scope: str | None = None
+
+    @classmethod
+    def from_response(cls, response: dict[str, Any], previous: Token | None = None) -> Token:
+        """The token in a token endpoint's answer (RFC 6749 §5.1); a refresh token not sent again stays the old one.
+
+        Raises:
+            ValueError: There is no bearer token in it; the message has no secret.
+        """
+        access, kind = response.get("access_token"), response.get("token_type", "bearer")
+        if not isinstance(access, str) or not access or not access.isascii() or not access.isprintable():
+            raise ValueError("its answer has no access token")
+        if str(kind).lower() != "bearer":
+            raise ValueError(f"it gave a token of type {str(kind)[:40]!r}, not a bearer token")
+        now = time.time()
+        refresh, scope = response.get("refresh_token"), response.get("scope")
+        if not isinstance(refresh, str) or not refresh:
+            refresh = previous.refresh if previous is not None else None
+        return cls(
+            access,
+            refresh,
+            now,
+            _expiry(response.get("expires_in"), now),
+            scope if isinstance(scope, str) else None,
+        )
+
+    @property
+    def is_fresh(self) -> bool:
+        """It need not be renewed yet."""
+        if self.expires_at is None:
+            return True
+        lifetime = self.expires_at - self.obtained_at
+        return time.time() < self.expires_at - min(_AHEAD, lifetime / 5)
+
+    @property
+    def is_usable(self) -> bool:
+        """A request sent now would arrive with a valid token."""
+        if self.expires_at is None:
+            return True
+        return time.time() < self.expires_at - min(_MARGIN, (self.expires_at - self.obtained_at) / 10)
+
+
+def _expiry(seconds: Any, now: float) -> float | None:
+    try:
+        return now + max(0.0, float(seconds))
+    except (TypeError, ValueError):
+        return None
