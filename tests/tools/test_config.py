@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from corral.tools import MCPServer, StdioServer, ToolConfigError, load_mcp_config
+from corral.tools import HttpServer, MCPServer, OAuthClient, StdioServer, ToolConfigError, load_mcp_config
 from corral.tools.variables import expand
 
 
@@ -39,6 +39,33 @@ def test_entries_become_servers_in_their_order(tmp_path: Path) -> None:
     assert second.config == StdioServer("disk", (), {}, "/srv", True, 5.0, ("read*",), ("read_all",))
 
 
+def test_entries_with_a_url_are_servers_over_http(tmp_path: Path) -> None:
+    oauth = {"token_url": "https://auth.example/token", "client_id": "me", "client_secret": "${SECRET}"}
+    path = write(
+        tmp_path,
+        {
+            "plain": {"url": "https://a.example/mcp", "headers": {"Authorization": "Bearer ${TOKEN}"}},
+            "typed": {"type": "streamable-http", "url": "http://127.0.0.1:1/mcp", "trust": True},
+            "older": {"type": "sse", "url": "http://localhost:1/sse"},
+            "signed": {"type": "http", "url": "https://b.example/mcp", "oauth": oauth},
+        },
+    )
+    plain, typed, older, signed = (server.config for server in load_mcp_config(path))
+    assert plain == HttpServer("https://a.example/mcp", {"Authorization": "Bearer ${TOKEN}"})
+    assert typed == HttpServer("http://127.0.0.1:1/mcp", trust=True)
+    assert older == HttpServer("http://localhost:1/sse", sse=True)
+    assert isinstance(signed, HttpServer)
+    assert isinstance(signed.auth, OAuthClient)
+
+
+def test_a_wrong_secret_in_the_file_is_not_repeated_in_the_error(tmp_path: Path) -> None:
+    oauth = {"token_url": "https://auth.example/token", "client_id": "me", "client_secret": 12345678}
+    with pytest.raises(ToolConfigError) as caught:
+        load_mcp_config(write(tmp_path, {"a": {"url": "https://x", "oauth": oauth}}))
+    assert "client_secret" in str(caught.value)
+    assert "12345678" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("servers", "problem"),
     [
@@ -53,9 +80,16 @@ def test_entries_become_servers_in_their_order(tmp_path: Path) -> None:
         ({"a": {"command": "x", "timeout": 0}}, "server 'a': timeout: Input should be greater than 0"),
         ({"a": {"command": "x", "comand": 1}}, "server 'a': comand: unknown key; did you mean 'command'?"),
         ({"a": {"command": "x", "trust": "yes"}}, "server 'a': trust: Input should be a valid boolean"),
-        ({"a": {"url": "https://x"}}, "server 'a': url: HTTP servers are not supported yet by this version"),
-        ({"a": {"type": "sse"}}, "server 'a': url: HTTP servers are not supported yet by this version"),
-        ({"a": {"type": "pipe", "command": "x"}}, "server 'a': type: expected 'stdio', not 'pipe'"),
+        ({"a": {"type": "sse"}}, "server 'a': url: it is required"),
+        ({"a": {"url": "ftp://x"}}, "server 'a': url: expected a URL that begins with https:// or http://"),
+        ({"a": {"url": "https://u:p@x/mcp"}}, "server 'a': url: it has a user or password in it"),
+        (
+            {"a": {"url": "http://x.org", "headers": {"Authorization": "a"}}},
+            "server 'a': url: tokens and secret headers",
+        ),
+        ({"a": {"url": "https://x", "command": "y"}}, "server 'a': command: unknown key; known are"),
+        ({"a": {"url": "https://x", "oauth": {"token_url": "x"}}}, "server 'a': oauth.client_id: it is required"),
+        ({"a": {"type": "pipe", "command": "x"}}, "server 'a': type: expected 'stdio', 'http' or 'sse', not 'pipe'"),
         ({"a/b": {"command": "x"}}, "server 'a/b': a server's name is printable, has no '/'"),
         ({"local": {"command": "x"}}, "server 'local': a server's name is printable"),
     ],

@@ -132,15 +132,47 @@ async def test_a_server_that_dies_in_a_call_leaves_its_outcome_unknown(perform: 
         text = "the server 'odd' stopped during the call (signal 9); whether the call took effect is unknown"
         assert (dead.is_error, dead.text) == (True, text)
         assert [each.text for each in observed] == [text]
-        later = await perform(box["odd_pid"], {})
-        assert later.is_error
-        assert later.text.startswith("the server 'odd' has stopped (signal 9); nothing was sent to it")
 
 
-async def test_a_repeatable_call_that_a_dying_server_lost_may_be_repeated(perform: Perform, server: Server) -> None:
+async def test_a_server_that_died_is_started_again_by_the_next_call(perform: Perform, server: Server) -> None:
+    async with Toolbox(server("odd")) as box:
+        first = await perform(box["odd_pid"], {})
+        os.kill(int(first.text), signal.SIGKILL)
+        with anyio.fail_after(10):
+            second = await perform(box["odd_pid"], {})
+        assert not second.is_error
+        assert second.text != first.text
+
+
+async def test_calls_that_find_a_server_dead_share_one_new_process(perform: Perform, server: Server) -> None:
+    async with Toolbox(server("odd")) as box:
+        first = await perform(box["odd_pid"], {})
+        os.kill(int(first.text), signal.SIGKILL)
+        seen: list[str] = []
+
+        async def ask() -> None:
+            seen.append((await perform(box["odd_pid"], {})).text)
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                for _ in range(5):
+                    group.start_soon(ask)
+        # Those that were sent before the death was seen have no known outcome.
+        assert len({text for text in seen if text.isdigit()}) <= 1
+        assert all(text.isdigit() or "whether the call took effect is unknown" in text for text in seen)
+
+
+async def test_a_repeatable_call_that_a_dying_server_lost_is_repeated_once(perform: Perform, server: Server) -> None:
     async with Toolbox(server("odd", trust=True)) as box:
         seen = await perform(box["odd_die_idempotently"], {})
-    assert seen.text == "the server 'odd' stopped during the call (signal 9); it may be repeated"
+    assert seen.text == ("the server 'odd' stopped during the call (signal 9); the call was repeated, and failed again")
+
+
+async def test_a_server_that_crashes_again_and_again_is_left_alone(perform: Perform, server: Server) -> None:
+    async with Toolbox(server("odd")) as box:
+        seen = [await perform(box["odd_die"], {}) for _ in range(7)]
+    assert "whether the call took effect is unknown" in seen[0].text
+    assert "it has stopped too often and is left alone for" in seen[-1].text
 
 
 async def test_megabytes_arrive_fast(perform: Perform, server: Server) -> None:
@@ -294,8 +326,8 @@ def test_no_process_is_left_when_the_loop_ends_without_closing(server: Server, i
     async def forget() -> int:
         source = server("odd")
         await source.__aenter__()
-        assert source._connection is not None
-        return int((await source._connection.call("pid", {})).content[0].text)
+        assert source._link is not None
+        return int((await (await source._link.live()).call("pid", {})).content[0].text)
 
     assert not is_alive(asyncio.run(forget()))
 

@@ -10,6 +10,7 @@ import click
 __all__ = ["main"]
 
 COMMANDS = {
+    "demo": ("corral.apps.demo", "Show the main job in half a minute, with a scripted model."),
     "chat": ("corral.apps.chat", "Talk with an agent, or try tools and sandbox by hand."),
     "doctor": ("corral.apps.doctor", "Say what works on this machine, and what to do about what does not."),
     "run": ("corral.apps.run", "Run one task and print its answer."),

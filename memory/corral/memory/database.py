@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from corral.memory.errors import MemoryFault, StoreCorrupt, StoreUnavailable
-from corral.memory.schema import migrate
+from corral.memory.schema import INDEXES, migrate
 
 __all__ = ["Database"]
 
@@ -88,7 +88,8 @@ class Database:
         """Rewrite the file so that nothing deleted is left in it; False if a reader elsewhere kept the log alive."""
         with self._lock, self._typed():
             # FTS5 keeps the words of deleted rows until its segments are merged.
-            self._connection.execute("insert into item_text(item_text) values('optimize')")
+            for index in INDEXES:
+                self._connection.execute(f"insert into {index}({index}) values('optimize')")
             self._connection.execute("vacuum")
             busy, _, _ = self._connection.execute("pragma wal_checkpoint(truncate)").fetchone()
             return not busy

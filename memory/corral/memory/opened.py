@@ -14,7 +14,7 @@ from corral.memory.facts import Fact, Facts
 from corral.memory.scope import Scope
 from corral.memory.search import Search
 from corral.memory.selection import select
-from corral.memory.store import Row, Store
+from corral.memory.store import Store
 from corral.memory.tokens import TokenCounter
 from corral.memory.turn import Receipt, Recollection
 from corral.policy import Integrity
@@ -52,12 +52,7 @@ class Opened:
         space = self.store.space(scope)
         # Twice as many as asked for: some may be another reader's, or too long for the budget.
         found = self.search.find(space, query, 2 * k, now=now, untrusted=untrusted, facts_only=facts_only)
-
-        def in_force(row: Row) -> bool:
-            alive = row.replaced_by is None and (row.expires is None or row.expires > now)
-            return alive and (untrusted or row.label.integrity > Integrity.UNTRUSTED)
-
-        return select(self.store, found, scope, k=k, budget=budget, count=count, context=in_force)
+        return select(self.store, found, scope, k=k, budget=budget, count=count, now=now, untrusted=untrusted)
 
     def learn(self, fact: Fact, scope: Scope, *, replaces: str | None, redact: Redactor | None) -> Receipt:
         """Store a fact, unless it is known already.

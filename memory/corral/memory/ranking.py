@@ -65,9 +65,11 @@ class Found:
 
 def rank(space: Space, query: Query, limit: int) -> list[Found]:
     """The best `limit` rows that have anything to do with the query, best first; of equals, the newest first."""
-    lexical = _lexical(space, query)
-    cosine = _cosine(space, query)
-    rows, places = _candidates(space, lexical, cosine)
+    lexical = _lexical(space, query.hits)
+    cosine = _cosine(space, query.vector)
+    rows, places = _candidates(space, query.shown, lexical, cosine)
+    if not len(rows):
+        return []
     session = space.session[rows]
     exact, near = lexical[rows], _spread(lexical[rows], session, places)
     dense = cosine[rows]
@@ -81,7 +83,7 @@ def rank(space: Space, query: Query, limit: int) -> list[Found]:
         + _MONTH * month
         + _SESSION * prior
     ) * (_TRUST[space.integrity[rows]] / (1 + query.weight + _ACTOR + _MONTH + _SESSION))
-    relevant = query.shown[rows] & ((near > 0) | (dense >= query.floor) | month)
+    relevant = (near > 0) | (dense >= query.floor) | month
     best = _best(score, relevant, rows, limit)
     signals = {
         "its words": exact > 0,
@@ -97,45 +99,45 @@ def rank(space: Space, query: Query, limit: int) -> list[Found]:
     ]
 
 
-def _lexical(space: Space, query: Query) -> Floats:
+def _lexical(space: Space, hits: Sequence[tuple[int, float]]) -> Floats:
     scores = np.zeros(len(space))
-    if query.hits:
-        ids, values = (np.array(column) for column in zip(*query.hits, strict=True))
+    if hits:
+        ids, values = (np.array(column) for column in zip(*hits, strict=True))
         index = np.minimum(np.searchsorted(space.ids, ids), len(space) - 1)
         # A row may be in the index already and not yet in the arrays.
-        index, values = index[space.ids[index] == ids], values[space.ids[index] == ids]
-        scores[index] = values
-    return scores * query.shown
+        known = space.ids[index] == ids
+        scores[index[known]] = values[known]
+    return scores
 
 
-def _cosine(space: Space, query: Query) -> NDArray[np.float32]:
+def _cosine(space: Space, vector: NDArray[np.float32]) -> NDArray[np.float32]:
     if space.vectors is not None:
         # Not `@`: threads of BLAS wait for each other for milliseconds when the machine is busy.
-        return np.einsum("nd,d->n", space.vectors, query.vector) * query.shown
+        return np.einsum("nd,d->n", space.vectors, vector)
     assert space.bits is not None
-    wanted = signs(query.vector[None])[0]
+    wanted = signs(vector[None])[0]
     apart = np.zeros(len(space), np.uint16)
     for word in range(space.bits.shape[1]):
         apart += np.bitwise_count(space.bits[:, word] ^ wanted[word])
     # The angle between two vectors shows in how many signs differ (Charikar 2002, random hyperplanes).
-    return np.cos(apart * np.float32(np.pi / query.vector.size)) * query.shown
+    return np.cos(apart * np.float32(np.pi / vector.size))
 
 
 def _candidates(
-    space: Space, lexical: Floats, cosine: NDArray[np.float32]
+    space: Space, shown: NDArray[np.bool_], lexical: Floats, cosine: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to score, session by session, and their places in that order."""
+    """Rows to score, session by session, and their places in that order.
+
+    What isn't shown is not there at all: it takes no place, so that it changes no other row's score.
+    """
     order = np.arange(len(space)) if space.order is None else space.order
-    if space.vectors is not None:
-        return order, np.arange(len(space))
-    count = min(_DENSE_CANDIDATES, len(space))
-    seeds = np.union1d(np.flatnonzero(lexical), np.argpartition(-cosine, count - 1)[:count])
-    if space.order is not None:
-        place = np.empty(len(space), np.int64)
-        place[order] = np.arange(len(space))
-        seeds = place[seeds]
+    order = order[shown[order]]
+    if space.vectors is not None or not len(order):
+        return order, np.arange(len(order))
+    count = min(_DENSE_CANDIDATES, len(order))
+    seeds = np.union1d(np.flatnonzero(lexical[order]), np.argpartition(-cosine[order], count - 1)[:count])
     around = (seeds[:, None] + np.arange(-REACH, REACH + 1)).ravel()
-    places = np.unique(around[(around >= 0) & (around < len(space))])
+    places = np.unique(around[(around >= 0) & (around < len(order))])
     return order[places], places
 
 

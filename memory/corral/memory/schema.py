@@ -8,12 +8,15 @@ from pathlib import Path
 
 from corral.memory.errors import StoreCorrupt, StoreTooNew
 
-__all__ = ["SCHEMA", "migrate"]
+__all__ = ["INDEXES", "SCHEMA", "migrate"]
 
 APPLICATION = 0x43525241
 """Written into the file's header (SQLite's `application_id`), to tell a store of ours from any other database."""
 
-# `item.space` is the key of `space`, a word such as "s17", so that FTS5 can find it beside the text. mem0 keeps its own
+INDEXES = ("trusted_text", "quarantined_text")
+
+# `item.space` is the key of `space`, a word such as "s17", so that FTS5 can find it beside the text. Quarantined text
+# has an index of its own: how rare a word is among trusted rows is no business of a web page. mem0 keeps its own
 # `history` and `messages` tables in the same file.
 _FIRST = """
 create table migration(version integer primary key, at real not null);
@@ -30,9 +33,12 @@ create table item(
 create index item_space on item(space, id);
 create index item_session on item(space, session, id);
 create index item_hash on item(space, hash);
-create virtual table item_text using fts5(
+create virtual table trusted_text using fts5(
     space, text, content='item', content_rowid='id', tokenize='porter unicode61 remove_diacritics 2');
-insert into item_text(item_text, rank) values('rank', 'bm25(0.0, 1.0)')
+insert into trusted_text(trusted_text, rank) values('rank', 'bm25(0.0, 1.0)');
+create virtual table quarantined_text using fts5(
+    space, text, content='item', content_rowid='id', tokenize='porter unicode61 remove_diacritics 2');
+insert into quarantined_text(quarantined_text, rank) values('rank', 'bm25(0.0, 1.0)')
 """
 
 _MIGRATIONS = (_FIRST,)

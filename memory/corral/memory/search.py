@@ -82,7 +82,8 @@ class Search:
             if not len(space):
                 return []
             clues = read_clues(query, space.actors)
-            hits = self._store.match(key, clues.terms, 0 if space.vectors is not None else _LEXICAL_CANDIDATES)
+            candidates = 0 if space.vectors is not None else _LEXICAL_CANDIDATES
+            hits = self._store.match(key, clues.terms, candidates, untrusted)
             shown = ~space.replaced & (space.expires > now)
             if not untrusted:
                 shown &= space.integrity > 0

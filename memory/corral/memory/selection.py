@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from corral.memory.labels import may_see, recalled_label
@@ -26,13 +26,10 @@ def select(
     k: int,
     budget: int,
     count: TokenCounter,
-    context: Callable[[Row], bool],
+    now: float,
+    untrusted: bool,
 ) -> list[Recollection]:
-    """Up to `k` of what was found, best first; then, while the budget lasts, the turns beside them.
-
-    Args:
-        context: Which rows may be added as context.
-    """
+    """Up to `k` of what was found, best first; then, while the budget lasts, the turns beside them."""
     rows = store.at([place for place, _ in found])
     chosen: list[Recollection] = []
     taken: list[Row] = []
@@ -48,19 +45,19 @@ def select(
             left -= count(text)
             chosen.append(_recollection(row, scope, text, one.score, one.why))
             taken.append(row)
-    for row in _beside(store, taken):
+    for row in _beside(store, taken, untrusted):
         if count(row.text) > left:
             break
-        if context(row) and may_see(row.label, scope):
+        if (row.expires is None or row.expires > now) and may_see(row.label, scope):
             left -= count(row.text)
             chosen.append(_recollection(row, scope, row.text, 0.0, "beside a match"))
     return chosen
 
 
-def _beside(store: Store, taken: Sequence[Row]) -> Iterable[Row]:
+def _beside(store: Store, taken: Sequence[Row], untrusted: bool) -> Iterable[Row]:
     """The turns within reach of those taken, nearest first, of the best first."""
     seen = {row.id for row in taken}
-    around = [store.beside(row, REACH) if row.kind == "episode" else {} for row in taken]
+    around = [store.beside(row, REACH, untrusted) if row.kind == "episode" else {} for row in taken]
     for distance in range(1, REACH + 1):
         for turns in around:
             for offset in (-distance, distance):

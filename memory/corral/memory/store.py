@@ -12,8 +12,9 @@ from typing import Any
 from corral.memory.database import Database
 from corral.memory.labels import pack_label, unpack_label
 from corral.memory.lexical import fingerprint, match_expression
+from corral.memory.schema import INDEXES
 from corral.memory.scope import Scope
-from corral.policy import Label
+from corral.policy import Integrity, Label
 
 __all__ = ["Row", "Store"]
 
@@ -95,27 +96,30 @@ class Store:
                 *(row.replaced_by, json.dumps(row.cites), json.dumps(row.extra), embedder, row.vector),
             ),
         )
+        index = _index(row.label)
         connection.execute(
-            "insert into item_text(rowid, space, text) values(?, ?, ?)", (cursor.lastrowid, space, row.text)
+            f"insert into {index}(rowid, space, text) values(?, ?, ?)", (cursor.lastrowid, space, row.text)
         )
 
     def replace(self, space: str, row: Row, embedder: int) -> None:
         """Put `row` in the place of the one with its `uid`, keeping the place and what only we store of it."""
         with self.database.writing() as connection:
-            old = connection.execute(
-                "select id, text, vector from item where uid = ? and space = ?", (row.uid, space)
-            ).fetchone()
-            if old is None:
+            found = self.get(space, [row.uid])
+            if not found:
                 return
+            (old,) = found
             connection.execute(
-                "update item set text = ?, hash = ?, extra = ?, embedder = ?, vector = ?, expires = ? where id = ?",
+                "update item set text = ?, hash = ?, extra = ?, embedder = ?, vector = coalesce(?, vector), expires = ?"
+                " where id = ?",
                 (
                     *(row.text, fingerprint(row.text), json.dumps(row.extra), embedder),
-                    *(old[2] if row.vector is None else row.vector, row.expires, old[0]),
+                    *(row.vector, row.expires, old.id),
                 ),
             )
-            _forget_words(connection, old[0], space, old[1])
-            connection.execute("insert into item_text(rowid, space, text) values(?, ?, ?)", (old[0], space, row.text))
+            _forget_words(connection, space, old)
+            connection.execute(
+                f"insert into {_index(old.label)}(rowid, space, text) values(?, ?, ?)", (old.id, space, row.text)
+            )
             _touch(connection, space)
 
     def supersede(self, space: str, old: str, new: str) -> None:
@@ -129,7 +133,7 @@ class Store:
         with self.database.writing() as connection:
             gone = self.get(space, uids)
             for row in gone:
-                _forget_words(connection, row.id, space, row.text)
+                _forget_words(connection, space, row)
                 connection.execute("delete from item where id = ?", (row.id,))
             if gone:
                 _touch(connection, space)
@@ -160,15 +164,16 @@ class Store:
             )
             return {row.id: row for row in map(_row, found)}
 
-    def beside(self, row: Row, reach: int) -> dict[int, Row]:
+    def beside(self, row: Row, reach: int, untrusted: bool) -> dict[int, Row]:
         """The episodes up to `reach` places before (negative) and after `row` in its session."""
         near: dict[int, Row] = {}
         with self.database.reading() as connection:
             for sign, comparison, order in ((-1, "<", "desc"), (1, ">", "asc")):
                 found = connection.execute(
                     f"select {_COLUMNS} from item where space = (select space from item where id = ?)"
-                    f" and id {comparison} ? and session is ? and kind = 'episode' order by id {order} limit ?",
-                    (row.id, row.id, row.session, reach),
+                    f" and id {comparison} ? and session is ? and kind = 'episode'"
+                    f" and integrity >= ? order by id {order} limit ?",
+                    (row.id, row.id, row.session, 0 if untrusted else 1, reach),
                 )
                 near |= {sign * distance: _row(values) for distance, values in enumerate(found, 1)}
         return near
@@ -205,17 +210,18 @@ class Store:
             ).fetchone()
             return found and found[0]
 
-    def match(self, space: str, terms: Sequence[str], limit: int) -> list[tuple[int, float]]:
+    def match(self, space: str, terms: Sequence[str], limit: int, untrusted: bool) -> list[tuple[int, float]]:
         """Places and BM25 scores, greater is better, of rows with any of `terms`: the best `limit`, or all for 0."""
         if not terms:
             return []
         # Ordering costs more than it saves when all rows are wanted.
         bound = " order by rank limit ?" if limit else ""
+        values = (match_expression(space, terms), *((limit,) if limit else ()))
+        found: list[tuple[int, float]] = []
         with self.database.reading() as connection:
-            return connection.execute(
-                f"select rowid, -rank from item_text where item_text match ?{bound}",
-                (match_expression(space, terms), *((limit,) if limit else ())),
-            ).fetchall()
+            for index in INDEXES if untrusted else INDEXES[:1]:
+                found += connection.execute(f"select rowid, -rank from {index} where {index} match ?{bound}", values)
+        return found
 
 
 def _row(values: tuple[Any, ...]) -> Row:
@@ -226,10 +232,16 @@ def _row(values: tuple[Any, ...]) -> Row:
     )
 
 
-def _forget_words(connection: sqlite3.Connection, id: int, space: str, text: str) -> None:
+def _index(label: Label) -> str:
+    trusted, quarantined = INDEXES
+    return quarantined if label.integrity == Integrity.UNTRUSTED else trusted
+
+
+def _forget_words(connection: sqlite3.Connection, space: str, row: Row) -> None:
     # An external-content index is told the old words; it can't read them any more.
+    index = _index(row.label)
     connection.execute(
-        "insert into item_text(item_text, rowid, space, text) values('delete', ?, ?, ?)", (id, space, text)
+        f"insert into {index}({index}, rowid, space, text) values('delete', ?, ?, ?)", (row.id, space, row.text)
     )
 
 

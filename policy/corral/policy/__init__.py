@@ -35,9 +35,12 @@ from corral.policy.grants import Grant, Grants
 from corral.policy.judgement import GrantScope, Judgement, Verdict
 from corral.policy.label import Confidentiality, Integrity, Label
 from corral.policy.layers import Layers, Opinion
+from corral.policy.manifest import EffectClass, Manifest, Manifests, Role, ToolManifest, schema_hash
 from corral.policy.mode import Mode
 from corral.policy.policy import Judge, Policy
+from corral.policy.provenance import Endorsement, Provenance
 from corral.policy.rule import SecurityPolicy, compile_pattern
+from corral.policy.sinks import FLOORS, Sinks
 
 __all__ = [
     "Action",
@@ -62,8 +65,11 @@ __all__ = [
     "Compacted",
     "Confidentiality",
     "Denied",
+    "EffectClass",
     "Emitter",
+    "Endorsement",
     "Event",
+    "FLOORS",
     "Facts",
     "FileAudit",
     "Gate",
@@ -76,6 +82,8 @@ __all__ = [
     "Label",
     "Layers",
     "Limits",
+    "Manifest",
+    "Manifests",
     "MemoryAudit",
     "MessageAdded",
     "Mode",
@@ -85,22 +93,27 @@ __all__ = [
     "Policy",
     "PolicyError",
     "PolicyFileError",
+    "Provenance",
     "Recalled",
     "Remembered",
     "Reservation",
+    "Role",
     "RunFinished",
     "RunStarted",
     "SecurityPolicy",
     "Sink",
+    "Sinks",
     "Spend",
     "StepStarted",
     "TextDelta",
     "Throttle",
     "ToolCalled",
+    "ToolManifest",
     "ToolReturned",
     "Usage",
     "Verdict",
     "compile_pattern",
     "load_key",
+    "schema_hash",
     "verify",
 ]

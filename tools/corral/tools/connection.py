@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import anyio
 
 from corral.tools.failure import root_cause
+from corral.tools.loss import Lost, read_loss
 
 if TYPE_CHECKING:
     import mcp_types
@@ -99,11 +100,24 @@ class Connection:
         """As the SDK's `Client.call_tool`.
 
         Raises:
-            ConnectionResetError: The server had stopped before, so that nothing was sent.
+            Lost: There was no answer.
         """
+        from mcp.shared.exceptions import MCPError  # keeps start-up light
+
         if self._client is None or self.is_over:
-            raise ConnectionResetError
-        return await self._client.call_tool(name, arguments)
+            raise Lost(f"had stopped ({await self.obituary()})", sent=False)
+        try:
+            return await self._client.call_tool(name, arguments)
+        except MCPError as error:
+            loss = read_loss(error)
+            if loss is not None:
+                raise loss from None
+            if not self.is_over:
+                raise
+        except Exception:
+            if not self.is_over:
+                raise
+        raise Lost(f"stopped during the call ({await self.obituary()})", sent=True)
 
     @property
     def is_over(self) -> bool:

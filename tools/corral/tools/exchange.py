@@ -7,19 +7,25 @@ tells a bad status as "Server returned an error response". Here each becomes a J
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, Final
 
 import anyio
 import httpx2
 
 from corral.tools.address import origin, show_url
+from corral.tools.breaker import Breaker
 from corral.tools.errors import TokenError
+from corral.tools.loss import SENT
 
 __all__ = ["Exchange"]
 
 _FAILED: Final = -32000  # of the range that JSON-RPC 2.0 §5.1 leaves to implementations
 _LEAVE_TIME: Final = 2.0
 _CONNECT_TIME: Final = 10.0
+_WAITS: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds between tries to reach a server that was there before: it is being restarted, perhaps."""
 
 
 class Exchange(httpx2.AsyncClient):
@@ -27,47 +33,63 @@ class Exchange(httpx2.AsyncClient):
 
     Args:
         max_bytes: Of one JSON answer; a longer one fails its request.
+        sse: The server answers on one stream of events, whose end is that of the connection.
     """
 
-    def __init__(self, *, max_bytes: int, has_credentials: bool, **options: Any) -> None:
+    def __init__(self, *, max_bytes: int, has_credentials: bool, sse: bool, **options: Any) -> None:
         super().__init__(timeout=httpx2.Timeout(None, connect=_CONNECT_TIME), **options)
         self._max_bytes = max_bytes
         self._has_credentials = has_credentials
+        self._sse = sse
+        self._events: httpx2.Response | None = None
+        self._breaker = Breaker()
+        self._was_there = False
         self.problem: str | None = None
         """What was wrong with the last message, in a sentence without its subject; None if nothing was."""
-        self.unreachable = False
-        """The last message did not arrive at all."""
-        self.session_lost = False
-        """The server does not know the session any more: it was restarted, perhaps."""
+        self.is_over = False
+        """The server does not know the session any more, or has ended the stream of events."""
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         if request.method == "DELETE":
             return await self._leave(request, options)
+        response: httpx2.Response | None = None
+        sent = True
         try:
-            response = await super().send(request, **options)
+            response = await self._deliver(request, options)
             problem = await self._judge(request, response)
-            self.unreachable = False
+            sent = not self.is_over
         except httpx2.HTTPError as error:
-            response, problem = None, _explain(error, request)
-            self.unreachable = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
+            problem, sent = _explain(error, request), not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
         except TokenError as error:
-            response, problem = None, str(error)
-        if request.method == "POST" or response is None:
+            problem, sent = f"got nothing: {error}", False
+        if request.method == "POST" or self._sse or response is None:
             self.problem = problem
-        if response is not None and (problem is None or request.method != "POST"):
+        if problem is None and response is not None:
+            self._was_there = True
+            return self._follow_events(request, response)
+        if request.method != "POST" and response is not None:
             return response
-        status = 503 if response is None else max(response.status_code, 400)
-        if response is not None:
-            await response.aclose()
-        return _refusal(request, status, problem or "")
+        return await self._refuse(request, response, problem or "", sent)
+
+    async def _deliver(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
+        """Send it, again and again while the server can't be reached: nothing was sent then."""
+        waits = iter(_WAITS if self._was_there and self._breaker.time_left == 0 else ())
+        while True:
+            try:
+                response = await super().send(request, **options)
+                self._breaker.worked()
+                return response
+            except (httpx2.ConnectError, httpx2.ConnectTimeout):
+                self._breaker.failed()
+                wait = next(waits, None)
+                if wait is None:
+                    raise
+                await anyio.sleep(wait)
 
     async def _leave(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
-        """End a session; a server that does not answer may not keep us."""
-        with anyio.move_on_after(_LEAVE_TIME):
-            try:
-                return await super().send(request, **options)
-            except (httpx2.HTTPError, TokenError):
-                pass
+        """End a session; a server that does not answer may not keep us, and nobody cares what it answers."""
+        with anyio.move_on_after(_LEAVE_TIME), suppress(httpx2.HTTPError, TokenError):
+            await (await super().send(request, **options)).aclose()
         return httpx2.Response(200, request=request)
 
     async def _judge(self, request: httpx2.Request, response: httpx2.Response) -> str | None:
@@ -79,11 +101,12 @@ class Exchange(httpx2.AsyncClient):
             return await self._read(request, response)
         if response.is_error:
             return self._explain_status(request, response)
-        if request.method == "POST" and kind.startswith("text/html"):
+        if kind == "text/html":
             return f"answered with a web page, not MCP; correct its url {show_url(str(request.url))}"
         return None
 
     async def _read(self, request: httpx2.Request, response: httpx2.Response) -> str | None:
+        content = b""
         parts: list[bytes] = []
         length = 0
         async for chunk in response.aiter_bytes():
@@ -92,14 +115,17 @@ class Exchange(httpx2.AsyncClient):
                 return f"answered with more than {self._max_bytes / 1024**2:g} MiB, which was dropped"
             parts.append(chunk)
         content = b"".join(parts)
-        response._content = content  # pyright: ignore[reportPrivateUsage] - as its own aread does
+        setattr(response, "_content", content)  # noqa: B010 - as its own aread does
         is_message = b'"jsonrpc"' in content
         if response.is_error:
             # The server's own JSON-RPC error says more than the status; where a token is wanted, it does not.
-            lost = response.status_code == 404 and "mcp-session-id" in request.headers
-            if lost or not is_message or response.status_code in (401, 403):
+            lost = "mcp-session-id" in request.headers and (response.status_code == 404 or b"ession" in content)
+            if lost:
+                self.is_over = True
+                return f"has ended the session ({response.status_code} {response.reason_phrase})"
+            if not is_message or response.status_code in (401, 403):
                 return self._explain_status(request, response)
-        if not is_message and content.strip() and response.status_code != 202 and response.is_success:
+        if not is_message and content.strip() and response.status_code == 200:
             return f"answered with JSON that is no MCP message; correct its url {show_url(str(request.url))}"
         return None
 
@@ -113,12 +139,54 @@ class Exchange(httpx2.AsyncClient):
             case 403:
                 return f"forbids it ({said})"
             case 404 if "mcp-session-id" in request.headers:
-                self.session_lost = True
+                self.is_over = True
                 return f"has ended the session ({said})"
             case 404 | 405:
                 return f"has no MCP endpoint at {show_url(str(request.url))} ({said}); correct its url"
             case _:
                 return f"answered {said}"
+
+    async def _refuse(
+        self, request: httpx2.Request, response: httpx2.Response | None, problem: str, sent: bool
+    ) -> httpx2.Response:
+        status = 503 if response is None else max(response.status_code, 400)
+        if response is not None:
+            await response.aclose()
+        if self._sse and request.method == "POST":
+            # Answers come on the stream of events only: its end fails the calls that wait on it.
+            self.is_over = True
+            if self._events is not None:
+                await self._events.aclose()
+            return httpx2.Response(202, request=request)
+        error = {"code": _FAILED, "message": problem, "data": {SENT: sent}}
+        body = {"jsonrpc": "2.0", "id": _request_id(request), "error": error}
+        return httpx2.Response(status, json=body, request=request)
+
+    def _follow_events(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
+        if self._sse and request.method == "GET":
+            self._events = response
+            response.stream = _Events(response.stream, self)
+        return response
+
+
+class _Events(httpx2.AsyncByteStream):
+    """A stream of events that ends quietly, however it ends, and tells so."""
+
+    def __init__(self, stream: Any, exchange: Exchange) -> None:
+        self._stream = stream
+        self._exchange = exchange
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._stream:
+                yield chunk
+        except httpx2.HTTPError:
+            pass
+        finally:
+            self._exchange.is_over = True
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 def _judge_redirect(request: httpx2.Request, following: httpx2.Request) -> str | None:
@@ -139,10 +207,8 @@ def _explain(error: httpx2.HTTPError, request: httpx2.Request) -> str:
             return f"broke off the exchange ({type(error).__name__})"
 
 
-def _refusal(request: httpx2.Request, status: int, problem: str) -> httpx2.Response:
+def _request_id(request: httpx2.Request) -> Any:
     try:
-        request_id = json.loads(request.content).get("id")
+        return json.loads(request.content).get("id")
     except (ValueError, AttributeError, httpx2.RequestNotRead):
-        request_id = None
-    error = {"code": _FAILED, "message": f"the server {problem}"}
-    return httpx2.Response(status, json={"jsonrpc": "2.0", "id": request_id, "error": error}, request=request)
+        return None

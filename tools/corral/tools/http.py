@@ -74,7 +74,7 @@ class HttpTransport:
     @property
     def over(self) -> bool:
         """Nothing more can come over this connection, though a new one may work."""
-        return self._exchange is not None and self._exchange.session_lost
+        return self._exchange is not None and self._exchange.is_over
 
     @property
     def problem(self) -> str | None:
@@ -82,7 +82,7 @@ class HttpTransport:
         return None if self._exchange is None else self._exchange.problem
 
     async def obituary(self) -> str:
-        return self.problem or "it broke off the connection"
+        return "it ended the connection"
 
     async def last_words(self) -> tuple[str, ...]:
         return ()
@@ -98,6 +98,7 @@ class HttpTransport:
         self._exchange = Exchange(
             max_bytes=self._max_message_bytes,
             has_credentials=self._auth is not None or any(name.lower() == "authorization" for name in self._headers),
+            sse=self._sse,
             headers=self._headers,
             auth=None if self._auth is None else bearer(self._auth),
             # A proxy of this process's environment can't reach this machine's own loopback.

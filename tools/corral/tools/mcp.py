@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from corral.policy import Admission, Label
 from corral.tools.arguments import broken
-from corral.tools.connect import connect
 from corral.tools.connection import Connection
 from corral.tools.contents import observe
-from corral.tools.errors import ToolConfigError
+from corral.tools.errors import ToolConfigError, ToolSourceError
+from corral.tools.link import Link
+from corral.tools.loss import Lost
 from corral.tools.names import matches, spell
 from corral.tools.observation import Observation
 from corral.tools.secrets import hide_secrets
@@ -31,8 +32,9 @@ _MAX_RAW_NAME: Final = 256
 class MCPServer:
     """One MCP server as a source of tools: its process runs between `__aenter__` and `__aexit__`.
 
-    Calls run concurrently over one connection. A server that stops stays stopped until it is opened again, and the
-    tools stay those that it listed when it was opened.
+    Calls run concurrently over one connection. When that is lost, the next call makes it again, with growing waits; the
+    tools stay those that were listed when it was opened. A call whose answer was lost is sent once more if it can't
+    have had an effect or may be repeated; otherwise its outcome is told to be unknown.
 
     Args:
         name: The first part of its tools' names and resources.
@@ -57,35 +59,37 @@ class MCPServer:
         self.config = config
         self._connect_timeout = connect_timeout
         self._environ = environ
-        self._connection: Connection | None = None
+        self._link: Link | None = None
         self._tools: dict[str, Tool] = {}
         self.left_out: dict[str, str] = {}
         """One sentence for each listed tool that can't be offered, by its own name."""
 
     async def __aenter__(self) -> Self:
-        if self._connection is not None:
+        if self._link is not None:
             raise RuntimeError(f"the server {self.name!r} is open already")
-        connection = await connect(self.name, self.config, self._environ, self._connect_timeout)
-        try:
-            self._tools = self._take(connection.tools)
-        except BaseException:
-            await connection.close()
-            raise
-        self._connection = connection
+        link = Link(self.name, self.config, self._environ, self._connect_timeout, self._accept)
+        self._tools = {}
+        await link.open()
+        self._link = link
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
 
     async def tools(self) -> list[Tool]:
         return list(self._tools.values())
 
     async def call(self, name: str, arguments: dict[str, Any], admission: Admission) -> Observation:
         return await self._tools[name].call(arguments, admission)
+
+    def _accept(self, connection: Connection) -> None:
+        """Take the tools of the first connection; those of later ones are only compared, when they are called."""
+        if self._link is None:
+            self._tools = self._take(connection.tools)
 
     def _take(self, listed: Iterable[mcp_types.Tool]) -> dict[str, Tool]:
         self.left_out.clear()
@@ -127,19 +131,35 @@ class MCPServer:
         )
 
     async def _run(self, name: str, effect: Effect, label: Label, arguments: dict[str, Any]) -> Observation:
-        connection = self._connection
-        if connection is None or connection.is_over:
-            how = "is closed" if connection is None else f"has stopped ({await connection.obituary()})"
-            text = f"the server {self.name!r} {how}; nothing was sent to it, and it is not started again in this run"
+        link = self._link
+        if link is None:
+            text = f"the server {self.name!r} is closed; nothing was sent to it"
             return Observation(text, is_error=True, label=label)
         try:
-            return hide_secrets(observe(await connection.call(name, arguments), label), connection.secrets())
-        except Exception:
-            if not connection.is_over:
-                raise
-        how = await connection.obituary()
-        outcome = "it may be repeated" if effect.repeatable else "whether the call took effect is unknown"
-        return Observation(f"the server {self.name!r} stopped during the call ({how}); {outcome}", None, True, label)
+            return await self._call(link, name, effect, label, arguments)
+        except ToolSourceError as error:
+            text = f"the server {self.name!r} has stopped and can't be used: {error.problem}; nothing was sent to it"
+        except Lost as loss:
+            outcome = "nothing was sent to it" if not loss.sent else "whether the call took effect is unknown"
+            if loss.sent and effect.repeatable:
+                outcome = "the call was repeated, and failed again"
+            text = f"the server {self.name!r} {loss.problem}; {outcome}"
+        return Observation(text, is_error=True, label=label)
+
+    async def _call(
+        self, link: Link, name: str, effect: Effect, label: Label, arguments: dict[str, Any]
+    ) -> Observation:
+        for is_last in (False, True):
+            connection = await link.live()
+            try:
+                result = await connection.call(name, arguments)
+            except Lost as loss:
+                if is_last or (loss.sent and not effect.repeatable):
+                    raise
+                continue
+            link.worked()
+            return hide_secrets(observe(result, label), connection.secrets())
+        raise AssertionError("unreachable")
 
 
 def _believe(hints: mcp_types.ToolAnnotations | None) -> tuple[Effect, bool]:

@@ -1,0 +1,117 @@
+"""Whether a value stands in a text: exactly, normalised, as a part of a sentence, or decoded from what stands there."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Any, cast
+from urllib.parse import unquote
+
+__all__ = ["ADDRESS", "LINK", "Stated", "leaves", "normalise", "parts", "words"]
+
+ADDRESS = re.compile(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]+@[a-z0-9-]+(?:\.[a-z0-9-]+)+", re.I)
+LINK = re.compile(
+    r"(?:https?://|www\.)[^\s'\"<>)\]]+|\b(?:[a-z0-9-]+\.)+(?:com|net|org|io|ly|co|info|biz|dev|app|me|xyz|ru|cn)"
+    r"(?:/[^\s'\"<>)\]]*)?",
+    re.I,
+)
+_ENCODED = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2}){6,}")
+_PART = re.compile(r"[\n,;:|]+|\s{2,}|\t")
+
+
+def normalise(value: Any) -> str:
+    """A value as it is compared: compatibility forms, case, space and the scheme of a URL make no difference."""
+    text = unicodedata.normalize("NFKC", str(value)).casefold()
+    text = re.sub(r"https?://", "", text)
+    return re.sub(r"\s+", " ", text).strip().rstrip("/.")
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """The single values in a JSON value, keys included: they too can say something."""
+    if isinstance(value, dict):
+        for key, item in cast("dict[str, Any]", value).items():
+            yield key
+            yield from leaves(item)
+    elif isinstance(value, list | tuple):
+        for item in cast("list[Any]", value):
+            yield from leaves(item)
+    elif value is not None:
+        yield value
+
+
+def parts(text: str) -> Iterator[str]:
+    """A text and the pieces it is plainly made of: lines, list items, what stands before and after a colon."""
+    yield text
+    for piece in _PART.split(text):
+        if piece.strip():
+            yield piece.strip(" -*•\"'")
+
+
+def words(text: str) -> set[str]:
+    """The words of a text, normalised."""
+    return set(re.findall(r"\w+", normalise(text)))
+
+
+def _decoded(text: str) -> Iterator[str]:
+    """What encoded pieces of a text stand for."""
+    if "%" in text:
+        yield unquote(text)
+    for piece in _ENCODED.findall(text):
+        padded = piece + "=" * (-len(piece) % 4)
+        for altchars in (None, b"-_"):
+            try:
+                yield base64.b64decode(padded, altchars, validate=True).decode()
+            except (binascii.Error, ValueError):
+                continue
+    for piece in _HEX.findall(text):
+        try:
+            yield bytes.fromhex(piece).decode()
+        except ValueError:
+            continue
+    yield codecs.decode(text, "rot13")
+
+
+class Stated:
+    """Texts of one origin, and what they state."""
+
+    def __init__(self) -> None:
+        self._raw: list[str] = []
+        self._texts: list[str] = []
+        self._decoded: list[str] = []
+        self.words: set[str] = set()
+
+    def add(self, text: str) -> None:
+        """Take in one more text."""
+        self._raw.append(text)
+        self._texts.append(normalise(text))
+        self.words |= words(text)
+        self._decoded.extend(normalise(found) for found in _decoded(text))
+
+    def states(self, value: Any) -> bool:
+        """Whether `value` stands there as a whole word or address, never as a part of a longer one."""
+        wanted = normalise(value)
+        if not wanted:
+            return True
+        whole = re.compile(r"(?<![\w@.\-/+])" + re.escape(wanted) + r"(?![\w@\-+]|[./?#&=][\w])")
+        return any(whole.search(text) for text in (*self._texts, *self._decoded))
+
+    def mentions_id(self, value: Any) -> bool:
+        """As `states`; a short one only where the text calls it a number or an id."""
+        wanted = normalise(value)
+        if len(wanted) >= 5:
+            return self.states(wanted)
+        named = re.compile(r"(?:\bids?\b|\bnumbers?\b|\bno\.|#)\W*(?:\w+\W+){0,2}?" + re.escape(wanted) + r"(?!\w)")
+        return any(named.search(text) for text in self._texts)
+
+    def names_any(self, stems: list[str]) -> bool:
+        """Whether a word of the texts begins with one of `stems`."""
+        return any(word.startswith(stem) for stem in stems for word in self.words)
+
+    def names_kind(self, kind: re.Pattern[str]) -> bool:
+        """Whether a value of this kind stands somewhere in the texts."""
+        return any(kind.search(text) for text in self._raw)

@@ -1,0 +1,103 @@
+import asyncio
+from pathlib import Path
+
+import anyio
+import pytest
+
+from corral.agents import ReAct, Session
+from corral.agents.testing import Call, Reply, scripted_lm
+from corral.memory import Memory
+from corral.policy import Policy, Recalled, Remembered, RunFinished, SecurityPolicy
+from corral.tools import tool
+
+from .conftest import Recorder
+
+
+async def test_a_turn_sees_the_turns_before_it() -> None:
+    lm, engine = scripted_lm(["one", "two"])
+    session = Session(ReAct("question -> answer", lm=lm))
+    await session.run("first?")
+    await session.run("second?")
+    said = [message.text for message in engine.requests[1].messages]
+    assert said == ["first?", "one", "second?"]
+    assert engine.requests[1].messages[:2] == tuple(session.messages[:2])
+
+
+async def test_a_cleared_session_starts_anew() -> None:
+    lm, engine = scripted_lm(["one"])
+    session = Session(ReAct("question -> answer", lm=lm))
+    await session.run("first?")
+    session.clear()
+    await session.run("second?")
+    assert [message.text for message in engine.requests[1].messages] == ["second?"]
+
+
+async def test_a_turn_that_was_cut_off_leaves_a_conversation_that_a_model_takes() -> None:
+    started = anyio.Event()
+
+    @tool(effect="read")
+    async def hang() -> str:
+        """Hang."""
+        started.set()
+        await anyio.sleep_forever()
+        return ""
+
+    def script(request: object, number: int) -> Reply:
+        return Reply(calls=[Call("hang")]) if number == 0 else Reply("better")
+
+    lm, engine = scripted_lm(script)
+    session = Session(ReAct("question -> answer", [hang], lm=lm))
+    turn = asyncio.create_task(session.run("first?"))
+    with anyio.fail_after(5):
+        await started.wait()
+        turn.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await turn
+    await session.run("second?")
+    assert [message.text for message in engine.requests[1].messages] == ["first?", "second?"]
+
+
+async def test_what_was_said_is_recalled_in_another_session(tmp_path: Path, recorder: Recorder) -> None:
+    lm, engine = scripted_lm(["Noted.", "At the elm."])
+    async with Memory(tmp_path) as memory:
+        agent = ReAct("question -> answer", lm=lm, memory=memory, sinks=[recorder])
+        await Session(agent).run("My horse Bruno stands at the old elm.")
+        await Session(agent).run("Where does Bruno stand?")
+    asked = engine.requests[1].messages[-1].text or ""
+    assert "Bruno stands at the old elm" in asked
+    assert asked.endswith("Where does Bruno stand?")
+    assert [event.count for event in recorder.of(Recalled)] == [0, len(asked.split("\n- ")) - 1]
+    assert len(recorder.of(Remembered)) == 2
+
+
+async def test_recalled_text_is_not_remembered_again(tmp_path: Path) -> None:
+    lm, _ = scripted_lm(["ok"])
+    async with Memory(tmp_path) as memory:
+        agent = ReAct("question -> answer", lm=lm, memory=memory)
+        for _ in range(4):
+            await agent.run("The gate code is 4711.")
+        assert (await memory.stats())["episodes"] <= 8
+
+
+async def test_a_policy_that_refuses_memory_leaves_the_run_alone(tmp_path: Path, recorder: Recorder) -> None:
+    lm, engine = scripted_lm(["ok"])
+    policy = Policy(rules=[SecurityPolicy(resource="model:*", actions=["generate"])])
+    async with Memory(tmp_path) as memory:
+        agent = ReAct("question -> answer", lm=lm, memory=memory, policy=policy, sinks=[recorder])
+        result = await agent.run("Remember this.")
+        await agent.run("What?")
+    assert result.ok
+    assert recorder.of(Recalled, Remembered) == []
+    assert engine.requests[1].messages[-1].text == "What?"
+
+
+async def test_a_broken_memory_ends_the_run_with_a_sentence(tmp_path: Path, recorder: Recorder) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    lm, engine = scripted_lm(["ok"])
+    async with Memory(blocked) as memory:
+        result = await ReAct("question -> answer", lm=lm, memory=memory, sinks=[recorder]).run("?")
+    assert result.reason == "error"
+    assert "memory" in result.detail
+    assert engine.requests == []
+    assert len(recorder.of(RunFinished)) == 1

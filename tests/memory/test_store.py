@@ -1,0 +1,199 @@
+"""The file: shared, killed, damaged, full, newer, copied."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio import to_thread
+
+from corral.memory import Memory, Scope, StoreCorrupt, StoreTooNew, StoreUnavailable
+
+from .conftest import Held
+
+WRITER = """
+import sys, threading
+from pathlib import Path
+import anyio
+from corral.memory import Memory, Scope, Turn
+from corral.policy import Gate, Label, Policy, SecurityPolicy
+
+folder, name = Path(sys.argv[1]), sys.argv[2]
+gate_of = lambda: Gate(Policy(rules=[SecurityPolicy(resource="*", actions=["*"])]))
+scope, lock = Scope("writer", "main"), threading.Lock()
+
+async def write(memory, thread):
+    gate, number = gate_of(), 0
+    while True:
+        text = f"{name} {thread} {number}"
+        action = Memory.action("write", scope)
+        await gate.perform(
+            action, lambda a: memory.remember([Turn("user", text, Label.user())], scope, admission=a)
+        )
+        with lock:
+            print(text, flush=True)
+        number += 1
+
+memory = Memory(folder)
+for thread in range(8):
+    threading.Thread(target=anyio.run, args=(write, memory, thread)).start()
+"""
+
+
+async def all_texts(folder: Path) -> set[str]:
+    async with Memory(folder) as memory:
+        return {line["text"] for line in await Held(memory).export(Scope("writer", "main"))}
+
+
+def write_and_kill(folder: Path, name: str, acknowledged: int) -> list[str]:
+    """Two processes of eight threads, killed in the middle once each has said so often that it wrote."""
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(folder), f"{name}{n}"], stdout=subprocess.PIPE, text=True)
+        for n in range(2)
+    ]
+    said: list[str] = []
+    for writer in writers:
+        assert writer.stdout is not None
+        said += [writer.stdout.readline() for _ in range(acknowledged)]
+    for writer in writers:
+        writer.send_signal(signal.SIGKILL)
+    for writer in writers:
+        out, _ = writer.communicate(timeout=10)
+        # The last line may have been cut short by the kill.
+        said += out.splitlines(keepends=True)
+    return [line.rstrip("\n") for line in said if line.endswith("\n")]
+
+
+async def test_no_acknowledged_write_is_lost_when_processes_are_killed(folder: Path) -> None:
+    said: list[str] = []
+    with anyio.fail_after(60):
+        for number in range(3):
+            said += await to_thread.run_sync(write_and_kill, folder, f"p{number}", 40)
+    assert len(said) >= 240
+    assert set(said) <= await all_texts(folder)
+    connection = sqlite3.connect(folder / "memory.db")
+    assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
+    connection.execute("insert into trusted_text(trusted_text) values('integrity-check')")
+    connection.close()
+
+
+async def test_many_tasks_share_one_memory(held: Held) -> None:
+    async def write(number: int) -> None:
+        await held.remember(Scope(session=str(number)), *(f"turn {number} {n}" for n in range(5)))
+
+    async with anyio.create_task_group() as group:
+        for number in range(20):
+            group.start_soon(write, number)
+    assert (await held.memory.stats(Scope()))["episodes"] == 100
+
+
+def write_file(folder: Path, data: bytes) -> Path:
+    folder.mkdir()
+    (folder / "memory.db").write_bytes(data)
+    return folder / "memory.db"
+
+
+def open_to_others(folder: Path) -> list[Path]:
+    return [path for path in (folder, *folder.glob("memory.db*")) if path.stat().st_mode & 0o077]
+
+
+async def test_a_file_that_is_no_database_is_refused_and_left_alone(folder: Path, scope: Scope) -> None:
+    file = write_file(folder, b"this is not a database" * 100)
+    with pytest.raises(StoreCorrupt) as caught:
+        await Held(Memory(folder)).recall("x", scope)
+    assert caught.value.path == file
+    assert file.read_bytes() == b"this is not a database" * 100
+
+
+async def test_a_database_of_another_program_is_refused_and_left_alone(folder: Path, scope: Scope) -> None:
+    connection = sqlite3.connect(write_file(folder, b""))
+    connection.execute("create table theirs(a)")
+    connection.close()
+    with pytest.raises(StoreCorrupt, match="another program"):
+        await Held(Memory(folder)).recall("x", scope)
+
+
+async def test_a_newer_store_is_refused(folder: Path, scope: Scope) -> None:
+    async with Memory(folder) as memory:
+        await Held(memory).remember(scope, "x")
+    connection = sqlite3.connect(folder / "memory.db")
+    connection.execute("pragma user_version = 99")
+    connection.close()
+    with pytest.raises(StoreTooNew) as caught:
+        await Held(Memory(folder)).recall("x", scope)
+    assert caught.value.found == 99
+
+
+async def test_a_damaged_store_is_a_typed_error(folder: Path, scope: Scope) -> None:
+    async with Memory(folder) as memory:
+        await Held(memory).remember(scope, *(f"turn {n} " + "words " * 100 for n in range(200)))
+    file = folder / "memory.db"
+    data = bytearray(file.read_bytes())
+    data[4096:] = os.urandom(len(data) - 4096)
+    file.write_bytes(data)
+    memory = Memory(folder)
+    with pytest.raises(StoreCorrupt):
+        await Held(memory).recall("words", scope)
+    await memory.close()
+
+
+async def test_a_folder_that_can_not_be_made_is_a_typed_error(tmp_path: Path, scope: Scope) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnavailable):
+        await Held(Memory(tmp_path / "file" / "data")).recall("x", scope)
+
+
+async def test_a_full_disk_is_a_typed_error_and_what_was_stored_stays(folder: Path, scope: Scope) -> None:
+    async with Memory(folder) as memory:
+        held = Held(memory)
+        await held.remember(scope, "first")
+        # As a full disk does to SQLite: no more pages than there are.
+        with memory._open().database.reading() as connection:
+            connection.execute("pragma max_page_count = 1")
+        with pytest.raises(StoreUnavailable, match="full"):
+            await held.remember(scope, *("x" * 10_000 for _ in range(20)))
+        assert await held.texts("first", scope) == ["first"]
+
+
+async def test_a_closed_memory_says_so(folder: Path, scope: Scope) -> None:
+    memory = Memory(folder)
+    await memory.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await Held(memory).recall("x", scope)
+
+
+def test_nothing_is_made_before_the_first_use(folder: Path) -> None:
+    Memory(folder)
+    assert not folder.exists()
+
+
+async def test_only_the_user_can_read_the_files(held: Held, scope: Scope, folder: Path) -> None:
+    await held.remember(scope, "x")
+    assert open_to_others(folder) == []
+
+
+async def test_a_backup_is_whole_while_others_write(held: Held, scope: Scope, tmp_path: Path) -> None:
+    await held.remember(scope, "before")
+    (tmp_path / "copy").mkdir()
+    await held.memory.backup(tmp_path / "copy" / "memory.db")
+    await held.remember(scope, "after")
+    async with Memory(tmp_path / "copy") as copy:
+        assert [line["text"] for line in await Held(copy).export(scope)] == ["before"]
+
+
+IMPORTS = """
+import os, sys
+before = set(os.listdir("."))
+import corral.memory
+heavy = {"mem0", "numpy", "dspy", "mcp", "docker", "httpx"} & set(sys.modules)
+assert not heavy, heavy
+assert set(os.listdir(".")) == before
+"""
+
+
+def test_importing_is_light_and_does_nothing(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", IMPORTS], cwd=tmp_path, check=True, timeout=30)

@@ -1,0 +1,98 @@
+"""An MCP server over streamable HTTP, on a port of its own choice or the one given; prints "ready PORT".
+
+With an address in TOKEN_CHECK, a request needs a bearer token with which that address answers 200.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import urllib.error
+import urllib.request
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import mcp_types as types
+import uvicorn
+from mcp.server import Server
+
+OBJECT = {"type": "object"}
+IDEMPOTENT = types.ToolAnnotations(idempotent_hint=True)
+TOOLS = [
+    types.Tool(name="pid", description="This process.", input_schema=OBJECT),
+    types.Tool(name="die", description="Kill this process.", input_schema=OBJECT),
+    types.Tool(name="die once", description="The first time.", input_schema=OBJECT, annotations=IDEMPOTENT),
+    types.Tool(name="headers", description="What came with the request.", input_schema=OBJECT),
+    types.Tool(name="wait", description="Never answer.", input_schema=OBJECT),
+    types.Tool(name="big", description="Five million characters.", input_schema=OBJECT),
+]
+
+
+def text(value: object) -> types.CallToolResult:
+    return types.CallToolResult(content=[types.TextContent(type="text", text=str(value))])
+
+
+async def list_tools(context: object, params: object) -> types.ListToolsResult:
+    return types.ListToolsResult(tools=TOOLS)
+
+
+async def call_tool(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+    match params.name:
+        case "pid":
+            return text(os.getpid())
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "die once":
+            if not os.environ.get("SECOND_LIFE"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return text("alive")
+        case "headers":
+            return text("\n".join(f"{name}: {value}" for name, value in context.request.headers.items()))
+        case "big":
+            return text("x" * 5_000_000)
+        case "wait":
+            await anyio.sleep_forever()
+    raise ValueError("no such tool")
+
+
+def check(address: str, authorization: str) -> int:
+    request = urllib.request.Request(address, headers={"Authorization": authorization})
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as response:
+            return response.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def guarded(app: Any) -> Any:
+    address = os.environ.get("TOKEN_CHECK")
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        if address and scope["type"] == "http":
+            authorization = dict(scope["headers"]).get(b"authorization", b"").decode()
+            status = await anyio.to_thread.run_sync(check, address, authorization)
+            if status != 200:
+                await send(
+                    {"type": "http.response.start", "status": 401, "headers": [(b"www-authenticate", b"Bearer")]}
+                )
+                await send({"type": "http.response.body", "body": b""})
+                return
+        await app(scope, receive, send)
+
+    return serve
+
+
+def main() -> None:
+    listener = socket.create_server(("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 0))
+    server = Server("web", on_list_tools=list_tools, on_call_tool=call_tool)
+    config = uvicorn.Config(guarded(server.streamable_http_app()), log_level="error", timeout_graceful_shutdown=1)
+    sys.stdout.write(f"ready {listener.getsockname()[1]}\n")
+    sys.stdout.flush()
+    anyio.run(uvicorn.Server(config).serve, [listener])
+
+
+main()
