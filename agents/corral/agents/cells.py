@@ -180,7 +180,7 @@ class _CellHost:
                 self._scope.cancel()
         if outcome.is_error:
             raise ToolCallFailed(outcome.text)
-        return outcome.text if outcome.structured is None else outcome.structured
+        return outcome.value
 
 
 class ToolCallFailed(Exception):

@@ -19,13 +19,13 @@ class Outcome:
 
     Attributes:
         kind: "ok", "error", "denied" or "limit".
-        structured: The result as JSON, where the tool gives one.
+        value: What code is given for it: JSON.
     """
 
     kind: str
     text: str
     label: Label
-    structured: Any = None
+    value: Any = None
 
     @property
     def is_error(self) -> bool:
@@ -93,12 +93,12 @@ class ToolCalls:
             return _refused("denied", str(error))
         except BudgetExceeded as error:
             return _refused("limit", f"not called: {error}")
-        return self._observed(observation, cell)
+        return self._observed(tool, observation, cell)
 
-    def _observed(self, observation: Observation, cell: str | None) -> Outcome:
+    def _observed(self, tool: Tool, observation: Observation, cell: str | None) -> Outcome:
         text = observation.text if cell is not None else cut_middle(observation.text, self._most_chars)
         kind = "error" if observation.is_error else "ok"
-        return Outcome(kind, text, observation.label, observation.structured)
+        return Outcome(kind, text, observation.label, tool.result(observation))
 
 
 def _refused(kind: str, text: str) -> Outcome:

@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 __all__ = [
     "NO_MODEL",
     "agent_options",
+    "choose_sandbox",
     "make_agent",
     "make_memory",
     "make_toolbox",
     "model_of",
     "read_policy",
     "read_settings",
+    "tell_progress",
+    "written_consent",
 ]
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
@@ -141,16 +144,16 @@ def make_agent(
     model: ModelSpec | None,
     policy: Policy,
     signature: str = "task -> answer",
+    sandbox: SandboxProvider | None = None,
     memory: Memory | None = None,
     approver: Approver | None = None,
     sinks: tuple[Sink, ...] = (),
 ) -> Agent:
-    """The agent that the flags describe; `stack` closes its journal, audit and sandbox."""
+    """The agent that the flags describe; `stack` closes its journal and audit."""
     from corral.agents import Actions, Agent, Journal
     from corral.policy import FileAudit
 
     kinds = {"react": Actions.TOOLS, "codeact": Actions.CODE, "both": Actions.TOOLS | Actions.CODE}
-    approver = approver or _written_consent(options["yes_to"])
     journal = stack.enter_context(Journal(settings.journal))
     audit = FileAudit(settings.audit)
     stack.callback(audit.close)
@@ -158,7 +161,7 @@ def make_agent(
         signature,
         toolbox,
         lm=model,
-        sandbox=_sandbox(options["sandbox"], options["kind"], stack),
+        sandbox=sandbox,
         memory=memory,
         policy=policy,
         approver=approver,
@@ -169,7 +172,8 @@ def make_agent(
     )
 
 
-def _written_consent(patterns: tuple[str, ...]) -> Approver | None:
+def written_consent(patterns: tuple[str, ...]) -> Approver | None:
+    """Someone who agrees to what fits `patterns`; None for none."""
     from corral.apps.approver import WrittenConsent
 
     try:
@@ -178,15 +182,29 @@ def _written_consent(patterns: tuple[str, ...]) -> Approver | None:
         raise fail(f"--yes-to: {error}", Exit.BAD_INPUT) from error
 
 
-def _sandbox(name: str, kind: str, stack: ExitStack) -> SandboxProvider | None:
-    if kind == "react" or name == "auto":
-        return None
-    from corral.agents import run_in_background
-    from corral.sandbox import DockerProvider, MontyProvider
+async def choose_sandbox(name: str, kind: str) -> SandboxProvider | None:
+    """Where code runs, in the event loop that will use it; None if none runs. A missing image is made, and told of.
 
-    provider: SandboxProvider = DockerProvider() if name == "docker" else MontyProvider()
-    stack.callback(run_in_background, provider.close)
-    return provider
+    Raises:
+        SandboxUnavailable: There is no sandbox here.
+    """
+    if kind == "react":
+        return None
+    from corral.sandbox import DockerProvider, MontyProvider, choose
+
+    if name == "docker":
+        return DockerProvider()
+    if name == "monty":
+        return MontyProvider()
+    choice = await choose(build=tell_progress)
+    if choice.provider.name != "docker":
+        tell_progress(f"corral: code runs in {choice.reason}")
+    return choice.provider
+
+
+def tell_progress(line: str) -> None:
+    """A line on stderr, for a person who waits."""
+    click.secho(line, err=True, dim=True)
 
 
 def _limits(options: dict[str, Any]) -> Limits:

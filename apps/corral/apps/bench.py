@@ -7,12 +7,11 @@ import uuid
 from types import TracebackType
 from typing import Any, Self
 
-import click
-
 from corral.agents.cells import Cells
 from corral.agents.effects import Effects
 from corral.agents.steps import InlineSteps
 from corral.agents.toolcalls import ToolCalls
+from corral.apps.assembly import tell_progress
 from corral.memory import Memory, Scope
 from corral.policy import Approver, Budget, Emitter, Gate, Policy
 from corral.sandbox import AutoProvider
@@ -34,7 +33,7 @@ class Bench:
         self.toolbox = toolbox
         self._memory = memory
         self._effects = effects
-        self._provider = AutoProvider(build=_tell)
+        self._provider = AutoProvider(build=tell_progress)
         self._calls = ToolCalls(toolbox, effects, emitter, MOST_CHARS)
         self._cells = Cells(
             self._provider, toolbox, self._calls, effects, emitter, outputs=(), timeout=60.0, most_chars=MOST_CHARS
@@ -81,7 +80,3 @@ class Bench:
     ) -> None:
         await self._cells.close()
         await self._provider.close()
-
-
-def _tell(line: str) -> None:
-    click.secho(line, err=True, dim=True)

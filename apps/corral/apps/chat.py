@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -11,12 +11,14 @@ import click
 
 from corral.apps.assembly import (
     agent_options,
+    choose_sandbox,
     make_agent,
     make_memory,
     make_toolbox,
     model_of,
     read_policy,
     read_settings,
+    written_consent,
 )
 from corral.apps.failures import Exit, explained, fail
 
@@ -54,14 +56,28 @@ async def _chat(settings: Settings, model: ModelSpec | None, options: dict[str, 
     from corral.apps.screen import Screen, TerminalApprover
 
     screen = Screen()
-    approver = TerminalApprover(screen)
+    approver = TerminalApprover(screen, written_consent(options["yes_to"]))
     policy = read_policy(options["policy_file"])
     toolbox = make_toolbox(options["mcp_config"], strict=False)
     memory = make_memory(settings, options["memory"], stack)
-    agent = make_agent(toolbox, settings, options, stack, model=model, policy=policy, memory=memory, approver=approver)
-    async with agent:
+    async with AsyncExitStack() as opened:
+        sandbox = await choose_sandbox(options["sandbox"], options["kind"])
+        if sandbox is not None:
+            opened.push_async_callback(sandbox.close)
+        agent = make_agent(
+            toolbox,
+            settings,
+            options,
+            stack,
+            model=model,
+            policy=policy,
+            sandbox=sandbox,
+            memory=memory,
+            approver=approver,
+        )
+        await opened.enter_async_context(agent)
         for name, problem in toolbox.failures.items():
             screen.warn(f"{name}: {problem}")
-        async with Bench(toolbox, policy, approver, memory) as bench:
-            await Repl(agent, bench, screen, has_model=model is not None).run()
+        bench = await opened.enter_async_context(Bench(toolbox, policy, approver, memory))
+        await Repl(agent, bench, screen, has_model=model is not None).run()
     return Exit.DONE

@@ -12,18 +12,21 @@ import click
 from corral.apps.assembly import (
     NO_MODEL,
     agent_options,
+    choose_sandbox,
     make_agent,
     make_memory,
     make_toolbox,
     model_of,
     read_policy,
     read_settings,
+    written_consent,
 )
 from corral.apps.failures import Exit, explained, fail
 
 if TYPE_CHECKING:
     from corral.agents import Agent, Result
     from corral.policy import Sink
+    from corral.sandbox import SandboxProvider
 
 __all__ = ["run"]
 
@@ -54,6 +57,8 @@ def run(ctx: click.Context, task: str | None, **options: Any) -> None:
         policy = read_policy(options["policy_file"])
         # Strict: a script that lacks its tools should stop, not do something else.
         toolbox = make_toolbox(options["mcp_config"], strict=True)
+        approver = written_consent(options["yes_to"])
+        sandbox = _sandbox(options, stack)
         agent = make_agent(
             toolbox,
             settings,
@@ -62,6 +67,8 @@ def run(ctx: click.Context, task: str | None, **options: Any) -> None:
             model=model,
             policy=policy,
             signature=options["signature"],
+            sandbox=sandbox,
+            approver=approver,
             memory=make_memory(settings, options["memory"], stack),
             sinks=_watchers(options["output_format"]),
         )
@@ -79,6 +86,15 @@ def _task(argument: str | None) -> str:
     if not text:
         raise fail("there is no task; stdin was empty", Exit.BAD_INPUT)
     return text
+
+
+def _sandbox(options: dict[str, Any], stack: ExitStack) -> SandboxProvider | None:
+    from corral.agents import run_in_background
+
+    provider = run_in_background(lambda: choose_sandbox(options["sandbox"], options["kind"]))
+    if provider is not None:
+        stack.callback(run_in_background, provider.close)
+    return provider
 
 
 def _watchers(output_format: str) -> tuple[Sink, ...]:

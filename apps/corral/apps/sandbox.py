@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 import click
 
+from corral.apps.assembly import tell_progress
 from corral.apps.failures import explained
 
 __all__ = ["sandbox"]
@@ -21,8 +22,4 @@ def build() -> None:
     from corral.sandbox import build as build_image
 
     with explained():
-        click.echo(anyio.run(build_image, _progress))
-
-
-def _progress(line: str) -> None:
-    click.echo(line, err=True)
+        click.echo(anyio.run(build_image, tell_progress))

@@ -14,6 +14,7 @@ from corral.apps.terminal import printable
 from corral.policy import (
     Approval,
     ApprovalRequest,
+    Approver,
     BudgetWarned,
     CellFinished,
     CellOutput,
@@ -97,12 +98,15 @@ class Screen:
 
 
 class TerminalApprover:
-    """Asks the person at the terminal; anything but a yes is a no."""
+    """Asks the person at the terminal, where `beforehand` has not agreed already; anything but a yes is a no."""
 
-    def __init__(self, screen: Screen) -> None:
+    def __init__(self, screen: Screen, beforehand: Approver | None = None) -> None:
         self._screen = screen
+        self._beforehand = beforehand
 
     async def decide(self, request: ApprovalRequest) -> Approval:
+        if self._beforehand is not None and (agreed := await self._beforehand.decide(request)).granted:
+            return agreed
         action = request.action
         self._screen.warn(f"May this happen? {action.verb} {action.resource}")
         self._screen.say(_json(action.arguments, indent=2))

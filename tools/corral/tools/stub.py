@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 from corral.tools.shape import parameters, takes_null
 
-__all__ = ["write_stub"]
+__all__ = ["wraps_result", "write_stub"]
 
 _TYPES: Final = {
     "string": "str",
@@ -38,10 +38,20 @@ def write_stub(name: str, description: str, schema: dict[str, Any], output: dict
         written.insert(star, "*")
     if len(spelled) < len(known) or isinstance(schema.get("additionalProperties"), dict) or schema.keys() & _MORE:
         written.append("**others: Any")
-    returns = "str" if output is None else _write_type(output, output, 0)
+    returns = "str" if output is None else _write_type(_unwrapped(output), output, 0)
     head = f"def {_identifier(name)}({', '.join(written)}) -> {returns}:"
     text = _docstring(description, known, spelled)
     return f'{head}\n    """{text}"""' if text else f"{head}\n    ..."
+
+
+def wraps_result(output: dict[str, Any] | None) -> bool:
+    """Whether results are objects with the one property `result`: so MCP's SDKs give what is no object."""
+    properties: Any = output.get("properties") if output is not None else None
+    return isinstance(properties, dict) and list(cast("dict[str, Any]", properties)) == ["result"]
+
+
+def _unwrapped(output: dict[str, Any]) -> Any:
+    return output["properties"]["result"] if wraps_result(output) else output
 
 
 def _docstring(description: str, known: dict[str, tuple[Any, bool]], spelled: dict[str, Any]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
@@ -16,7 +18,7 @@ from corral.tools.arguments import Checker, name_arguments
 from corral.tools.errors import BadArguments, ToolConfigError
 from corral.tools.failure import explain
 from corral.tools.observation import Observation
-from corral.tools.stub import write_stub
+from corral.tools.stub import wraps_result, write_stub
 
 __all__ = ["DEFAULT_TIMEOUT", "Effect", "Tool"]
 
@@ -96,6 +98,21 @@ class Tool:
     def _checker(self) -> Checker:
         return Checker(self.name, self.input_schema)
 
+    def definition(self) -> dict[str, Any]:
+        """What the source says of the tool, as JSON values: what a person approves, and a pin keeps."""
+        said: dict[str, Any] = {"description": self.description, "input_schema": self.input_schema}
+        if self.output_schema is not None:
+            said["output_schema"] = self.output_schema
+        if self.annotations:
+            said["annotations"] = dict(self.annotations)
+        return said
+
+    @cached_property
+    def schema_hash(self) -> str:
+        """A hash of the definition, hex SHA-256, for `Action.schema_hash`: an approval dies with a changed tool."""
+        text = json.dumps(self.definition(), sort_keys=True, default=repr)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
     def check(self, arguments: Any) -> dict[str, Any]:
         """`arguments`, once they fit the input schema. A JSON text of an object is not an object.
 
@@ -145,6 +162,15 @@ class Tool:
         """The observation of a call that gave nothing, for the reason `text`."""
         return Observation(text, is_error=True, label=self.label)
 
+    def result(self, observation: Observation) -> Any:
+        """What the function of `signature` returns: the structured result, without an SDK's wrapping, or text."""
+        structured = observation.structured
+        if structured is None:
+            return observation.text
+        if wraps_result(self.output_schema) and isinstance(structured, dict) and len(structured) == 1:
+            return structured.get("result", structured)
+        return structured
+
     def signature(self) -> str:
         """A typed Python stub of the tool as a function, for models that write code: one `def` with its docstring."""
         return write_stub(self.name, self.description, self.input_schema, self.output_schema)
@@ -153,6 +179,17 @@ class Tool:
         """The same tool, under another name for models; its resource stays."""
         other = object.__new__(Tool)
         other.__dict__.update(self.__getstate__() | {"name": name})
+        return other
+
+    def shortened(self, shorten: Callable[[str, Observation], Observation]) -> Tool:
+        """The same tool, whose observations pass `shorten` with the tool's name."""
+        run, name = self._run, self.name
+
+        async def run_short(arguments: dict[str, Any]) -> Observation:
+            return shorten(name, await run(arguments))
+
+        other = object.__new__(Tool)
+        other.__dict__.update(self.__getstate__() | {"_run": run_short})
         return other
 
     def __getstate__(self) -> dict[str, Any]:
