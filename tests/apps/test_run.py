@@ -1,35 +1,11 @@
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from corral.agents.testing import Call, Reply, ScriptedServer
 
-Corral = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def corral(tmp_path: Path) -> Corral:
-    """The command, in an empty home."""
-
-    def run(*arguments: str, stdin: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "CORRAL_HOME": str(tmp_path / "data")}
-        return subprocess.run(
-            [sys.executable, "-m", "corral.apps", *arguments],
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env={**environment, **variables},
-            cwd=tmp_path,
-        )
-
-    return run
+from .conftest import Corral
 
 
 def test_without_a_model_three_lines_say_how_to_name_one(corral: Corral, tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ MOST_CHARS = 20_000
 class Bench:
     """Calls a tool, or runs code in a session that keeps its names, until it is left."""
 
-    def __init__(self, toolbox: Toolbox, policy: Policy, approver: Approver, memory: Memory | None = None) -> None:
+    def __init__(
+        self, toolbox: Toolbox, policy: Policy, approver: Approver | None, memory: Memory | None = None
+    ) -> None:
         run_id = uuid.uuid4().hex
         emitter = Emitter(run_id, ())
         gate = Gate(policy, Budget(), approver=approver, emitter=emitter)

@@ -35,6 +35,7 @@ def explained() -> Generator[None]:
     What the user has to mend is bad input; what the world did is an error. Bugs of ours pass, with their traceback.
     """
     from corral.agents import AgentError, DefinitionError
+    from corral.memory import MemoryFault
     from corral.policy import PolicyError, PolicyFileError
     from corral.sandbox import SandboxError
     from corral.tools import ToolError
@@ -43,5 +44,5 @@ def explained() -> Generator[None]:
         yield
     except (DefinitionError, PolicyFileError, ToolError) as error:
         raise fail(str(error), Exit.BAD_INPUT) from error
-    except (AgentError, PolicyError, SandboxError, OSError) as error:
+    except (AgentError, MemoryFault, PolicyError, SandboxError, OSError) as error:
         raise fail(str(error), Exit.ERROR) from error

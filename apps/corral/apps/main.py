@@ -10,11 +10,16 @@ import click
 __all__ = ["main"]
 
 COMMANDS = {
+    "config": ("corral.apps.config", "See what is configured, and where it comes from."),
     "demo": ("corral.apps.demo", "Show the main job in half a minute, with a scripted model."),
     "chat": ("corral.apps.chat", "Talk with an agent, or try tools and sandbox by hand."),
     "doctor": ("corral.apps.doctor", "Say what works on this machine, and what to do about what does not."),
+    "init": ("corral.apps.init", "Make a small working project."),
+    "memory": ("corral.apps.memory", "See, search, add and forget what agents remember."),
     "run": ("corral.apps.run", "Run one task and print its answer."),
+    "runs": ("corral.apps.runs", "List, show and export runs."),
     "sandbox": ("corral.apps.sandbox", "Build and look at the sandbox that code runs in."),
+    "tools": ("corral.apps.tools", "List and call the tools of MCP servers."),
 }
 """Name to module and one line of help; the module has the click command under the same name."""
 

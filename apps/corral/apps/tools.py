@@ -1,0 +1,134 @@
+"""`corral tools`: what is behind an `mcpServers` file, and a call by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+import click
+
+from corral.apps.assembly import make_toolbox, read_policy, written_consent
+from corral.apps.failures import Exit, explained, fail
+from corral.apps.terminal import printable
+
+if TYPE_CHECKING:
+    from corral.tools import Tool, Toolbox
+
+__all__ = ["tools"]
+
+T = TypeVar("T")
+
+_CONFIG = click.option(
+    "--mcp-config", type=click.Path(path_type=Path), required=True, help="A JSON file with mcpServers."
+)
+
+
+@click.group()
+def tools() -> None:
+    """List and call the tools of MCP servers.
+
+    \b
+    corral tools list --mcp-config mcp.json
+    corral tools call time_get_current_time '{"timezone": "UTC"}' --mcp-config mcp.json --yes-to 'tool:time/*'
+    """
+
+
+@tools.command("list")
+@_CONFIG
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_context
+def list_tools(ctx: click.Context, mcp_config: Path, as_json: bool) -> None:
+    """List all tools; servers that do not start are named on stderr, and the exit status is then 1."""
+
+    async def show(toolbox: Toolbox) -> Exit:
+        for tool in toolbox.tools:
+            click.echo(json.dumps(_as_json(tool)) if as_json else _line(tool))
+        for name, problem in toolbox.failures.items():
+            click.echo(f"corral: {name}: {printable(problem)}", err=True)
+        return Exit.ERROR if toolbox.failures else Exit.DONE
+
+    ctx.exit(_with_toolbox(mcp_config, show, strict=False))
+
+
+@tools.command()
+@click.argument("name")
+@_CONFIG
+def show(name: str, mcp_config: Path) -> None:
+    """Show one tool: its signature as code sees it, and its schema."""
+
+    async def shown(toolbox: Toolbox) -> None:
+        tool = _find(toolbox, name)
+        click.echo(printable(tool.signature()))
+        click.echo(f"\n{tool.resource}  effect {tool.effect.value}{'  read-only' if tool.read_only else ''}")
+        click.echo(json.dumps(tool.input_schema, indent=2, ensure_ascii=False))
+
+    _with_toolbox(mcp_config, shown, strict=True)
+
+
+@tools.command()
+@click.argument("name")
+@click.argument("arguments", default="{}")
+@_CONFIG
+@click.option("--policy", "policy_file", type=click.Path(path_type=Path), help="Rules, YAML or TOML.")
+@click.option("--yes-to", multiple=True, metavar="RESOURCE", help="Agree to what asks, such as 'tool:files/*'.")
+@click.pass_context
+def call(
+    ctx: click.Context,
+    name: str,
+    arguments: str,
+    mcp_config: Path,
+    policy_file: Path | None,
+    yes_to: tuple[str, ...],
+) -> None:
+    """Call a tool with ARGUMENTS, a JSON object, through the gate; print what it returned."""
+
+    async def called(toolbox: Toolbox) -> tuple[str, bool]:
+        from corral.apps.bench import Bench
+
+        _find(toolbox, name)
+        async with Bench(toolbox, policy, approver) as bench:
+            return await bench.call(name, arguments)
+
+    with explained():
+        policy = read_policy(policy_file)
+        approver = written_consent(yes_to)
+    text, failed = _with_toolbox(mcp_config, called, strict=True)
+    click.echo(printable(text), err=failed)
+    ctx.exit(Exit.ERROR if failed else Exit.DONE)
+
+
+def _with_toolbox(config: Path, use: Callable[[Toolbox], Awaitable[T]], *, strict: bool) -> T:
+    async def opened() -> T:
+        async with make_toolbox(config, strict=strict) as toolbox:
+            return await use(toolbox)
+
+    with explained():
+        return anyio.run(opened)
+
+
+def _find(toolbox: Toolbox, name: str) -> Tool:
+    tool = toolbox.get(name)
+    if tool is None:
+        near = toolbox.suggest(name)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise fail(f"there is no tool {name!r}{hint}", Exit.BAD_INPUT)
+    return tool
+
+
+def _line(tool: Tool) -> str:
+    first = tool.description.strip().splitlines()[0] if tool.description.strip() else ""
+    return printable(f"{tool.name}  {first}")
+
+
+def _as_json(tool: Tool) -> dict[str, object]:
+    return {
+        "name": tool.name,
+        "resource": tool.resource,
+        "description": tool.description,
+        "effect": tool.effect.value,
+        "read_only": tool.read_only,
+        "input_schema": tool.input_schema,
+    }
