@@ -10,6 +10,7 @@ import click
 __all__ = ["main"]
 
 COMMANDS = {
+    "batch": ("corral.apps.batch", "Run many tasks from a file; goes on where it was interrupted."),
     "config": ("corral.apps.config", "See what is configured, and where it comes from."),
     "demo": ("corral.apps.demo", "Show the main job in half a minute, with a scripted model."),
     "chat": ("corral.apps.chat", "Talk with an agent, or try tools and sandbox by hand."),

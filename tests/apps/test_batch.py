@@ -1,0 +1,90 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corral.agents.testing import Reply, ScriptedServer
+
+from .conftest import Corral
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> Path:
+    path = tmp_path / "tasks.jsonl"
+    path.write_text("".join(json.dumps({"id": f"t{n}", "task": f"say {n}"}) + "\n" for n in range(200)))
+    return path
+
+
+def echo(body: dict[str, Any], number: int) -> Reply:
+    return Reply("I say " + str(body["messages"][-1]["content"]).rsplit(" ", 1)[-1], delay=0.02)
+
+
+def results(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.with_name("tasks.jsonl.results.jsonl").read_text().splitlines()]
+
+
+def test_every_task_gets_its_own_result(corral: Corral, tasks: Path) -> None:
+    with ScriptedServer(echo) as server:
+        done = corral("batch", "tasks.jsonl", "--model", "openai/m", "--api-base", server.url, "--concurrency", "32")
+    assert done.returncode == 0, done.stderr
+    assert "200 tasks: 200 done" in done.stderr
+    assert {r["id"]: r["outputs"]["answer"] for r in results(tasks)} == {f"t{n}": f"I say {n}" for n in range(200)}
+
+
+def test_a_batch_killed_in_the_middle_goes_on_where_it_was(corral: Corral, tasks: Path, tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "CORRAL_HOME": str(tmp_path / "data")}
+    with ScriptedServer(echo) as server:
+        command = ("batch", "tasks.jsonl", "--model", "openai/m", "--api-base", server.url)
+        with subprocess.Popen(
+            [sys.executable, "-m", "corral.apps", *command], cwd=tmp_path, env=environment
+        ) as running:
+            deadline = time.monotonic() + 30
+            while len(server.bodies) < 60:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            running.send_signal(signal.SIGKILL)
+        before = len(results(tasks))
+        assert 0 < before < 200
+        done = corral(*command)
+        assert done.returncode == 0, done.stderr
+    assert f"{before} had a result already" in done.stderr
+    found = [result["id"] for result in results(tasks)]
+    assert sorted(found) == sorted(f"t{n}" for n in range(200))
+
+
+def test_failed_tasks_are_told_and_tried_anew_the_next_time(corral: Corral, tmp_path: Path) -> None:
+    (tmp_path / "tasks.jsonl").write_text('{"id": "a", "task": "good"}\n{"id": "b", "task": "bad"}\n')
+
+    def sometimes(body: dict[str, Any], number: int) -> Reply:
+        bad = "bad" in str(body["messages"])
+        return Reply(error=RuntimeError("out of order")) if bad and number < 5 else Reply("fine")
+
+    with ScriptedServer(sometimes) as server:
+        command = ("batch", "tasks.jsonl", "--model", "openai/m", "--api-base", server.url, "--retries", "0")
+        first = corral(*command, "--concurrency", "1")
+        assert first.returncode == 1
+        assert "b: model_error" in first.stderr
+        while len(server.bodies) < 5:
+            corral(*command)
+        assert corral(*command).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("not json\n", "tasks.jsonl:1: this is not a JSON object"),
+        ('{"id": 1}\n{"id": 1}\n', "tasks.jsonl:2: the id '1'"),
+    ],
+)
+def test_bad_tasks_are_told_with_their_line(corral: Corral, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "tasks.jsonl").write_text(text)
+    done = corral("batch", "tasks.jsonl", "--model", "openai/m", "--api-base", "http://127.0.0.1:9/v1")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (tmp_path / "tasks.jsonl.results.jsonl").exists()
