@@ -1,8 +1,11 @@
 import asyncio
+from typing import Annotated
 
 import anyio
 import anyio.lowlevel
+import dspy
 import pytest
+from annotated_types import Ge, Le
 
 from corral.agents import DefinitionError, ReAct, StopReason
 from corral.agents.testing import Call, Reply, scripted_lm
@@ -247,3 +250,16 @@ async def test_runs_of_one_agent_go_on_at_the_same_time_with_one_set_of_tools() 
             group.start_soon(one, number)
     assert sorted(results, key=int) == [str(number) for number in range(50)]
     assert not agent.toolbox.is_open
+
+
+async def test_constraints_of_a_field_are_enforced_and_not_only_told() -> None:
+    class Rated(dspy.Signature):
+        """Rate it."""
+
+        question: str = dspy.InputField()
+        rating: Annotated[int, Ge(1), Le(5)] = dspy.OutputField()
+
+    lm, engine = scripted_lm([Reply(calls=[Call("submit", {"rating": n})]) for n in (9, 4)])
+    result = await ReAct(Rated, lm=lm).run("?")
+    assert result.outputs == {"rating": 4}
+    assert engine.requests[0].tools[0].parameters["properties"]["rating"]["maximum"] == 5

@@ -1,4 +1,9 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -124,3 +129,51 @@ def test_doctor_says_what_works_and_what_to_do(corral: Corral) -> None:
     assert done.returncode == 0, done.stdout
     assert "ok   monty: runs code" in done.stdout
     assert "set CORRAL_MODEL" in done.stdout
+
+
+def test_the_answer_may_have_to_fit_a_schema(corral: Corral, tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"total": {"type": "integer", "minimum": 10}}, "required": ["total"]}
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    script = [Reply(calls=[Call("submit", {"answer": {"total": n}})]) for n in (3, 30)]
+    with ScriptedServer(script) as server:
+        done = corral(
+            "run", "?", "--json-schema", "schema.json", "-o", "out.json", "--model", "openai/m",
+            "--api-base", server.url,
+        )  # fmt: skip
+    assert json.loads(done.stdout) == {"total": 30}
+    assert json.loads((tmp_path / "out.json").read_text()) == {"total": 30}
+    assert "minimum" in server.bodies[1]["messages"][-1]["content"]
+
+
+def test_an_interrupted_run_ends_with_status_130_and_is_recorded(corral: Corral, tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "CORRAL_HOME": str(tmp_path / "data")}
+    with ScriptedServer([Reply("late", delay=30)]) as server:
+        command = [sys.executable, "-m", "corral.apps", "run", "?", "--model", "openai/m", "--api-base", server.url]
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
+            deadline = time.monotonic() + 20
+            while not server.bodies:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            stopped = time.monotonic()
+            running.send_signal(signal.SIGINT)
+            assert running.wait(10) == 130
+            assert time.monotonic() - stopped < 3
+            assert running.stderr is not None
+            assert "Traceback" not in running.stderr.read()
+    assert "cancelled" in corral("runs", "list").stdout
+
+
+def test_a_reader_that_leaves_is_no_error(corral: Corral, tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    command = f"{sys.executable} -m corral.apps --help | head -c 1"
+    done = subprocess.run(
+        ["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_bytes_that_are_no_text_are_replaced(corral: Corral) -> None:
+    with ScriptedServer(["ok"]) as server:
+        done = corral("run", "caf\udce9", "--model", "openai/m", "--api-base", server.url)
+    assert done.returncode == 0, done.stderr
+    assert server.bodies[0]["messages"][-1]["content"] == "caf\ufffd"

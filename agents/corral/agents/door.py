@@ -14,6 +14,9 @@ __all__ = ["run_in_background"]
 
 T = TypeVar("T")
 
+_LONGEST_END = 20.0
+"""Seconds that a cancelled call may take to put things away."""
+
 
 class _Door:
     """Starts its loop at the first use, in a thread that ends with the interpreter."""
@@ -42,17 +45,21 @@ def run_in_background(fn: Callable[[], Awaitable[T]]) -> T:
     """
     context = contextvars.copy_context()
     portal = _door.portal()
+    ended = threading.Event()
 
     async def in_context() -> T:
-        for variable, value in context.items():
-            if variable.get(None) is not value:
-                variable.set(value)
-        return await fn()
+        try:
+            for variable, value in context.items():
+                if variable.get(None) is not value:
+                    variable.set(value)
+            return await fn()
+        finally:
+            ended.set()
 
     future = portal.start_task_soon(in_context)
     try:
         return future.result()
     except BaseException:
-        if not future.done():
-            future.cancel()
+        if not future.done() and future.cancel():
+            ended.wait(_LONGEST_END)
         raise

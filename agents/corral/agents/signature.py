@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import dspy
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
@@ -50,7 +50,7 @@ class TaskSignature:
         outputs: dict[str, FieldInfo] = dict(parsed.output_fields)
         if not inputs or not outputs:
             raise DefinitionError(f"the signature {signature!r} needs an input and an output, as in 'task -> answer'")
-        fields: dict[str, Any] = {name: (field.annotation, _described(field)) for name, field in outputs.items()}
+        fields: dict[str, Any] = {name: (_annotation(field), _described(field)) for name, field in outputs.items()}
         model = create_model("Outputs", __config__=ConfigDict(extra="forbid"), **fields)
         schema = model.model_json_schema()
         schema.pop("title", None)
@@ -142,6 +142,14 @@ def json_in(text: str) -> Any | None:
         return json.loads(stripped)
     except ValueError:
         return None
+
+
+def _annotation(field: FieldInfo) -> Any:
+    """The field's type with its constraints, which pydantic keeps apart from it."""
+    annotation: Any = field.annotation
+    for constraint in field.metadata:
+        annotation = Annotated[annotation, constraint]
+    return annotation
 
 
 def _described(field: FieldInfo) -> FieldInfo:

@@ -44,5 +44,7 @@ def explained() -> Generator[None]:
         yield
     except (DefinitionError, PolicyFileError, ToolError) as error:
         raise fail(str(error), Exit.BAD_INPUT) from error
+    except BrokenPipeError:
+        raise
     except (AgentError, MemoryFault, PolicyError, SandboxError, OSError) as error:
         raise fail(str(error), Exit.ERROR) from error

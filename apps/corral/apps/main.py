@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -58,13 +59,16 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; every failure that we know is one sentence on stderr and an exit status."""
+    color = False if os.environ.get("NO_COLOR") else None
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(standalone_mode=False, color=color)
     except click.ClickException as error:
         error.show()
         status = 2
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         status = 130
-    except KeyboardInterrupt:
-        status = 130
+    except BrokenPipeError:
+        # The reader has left. What is still buffered must not raise again when the interpreter flushes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
     sys.exit(status)

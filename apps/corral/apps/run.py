@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +23,8 @@ from corral.apps.assembly import (
     written_consent,
 )
 from corral.apps.failures import Exit, explained, fail
+from corral.apps.schema import read_schema
+from corral.apps.terminal import printable
 
 if TYPE_CHECKING:
     from corral.agents import Agent, Result
@@ -35,6 +38,8 @@ __all__ = ["run"]
 @click.argument("task", required=False)
 @agent_options
 @click.option("--signature", default="task -> answer", show_default=True, help="Inputs and typed outputs.")
+@click.option("--json-schema", type=click.Path(path_type=Path), help="The answer is JSON that fits this schema.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the answer to this file, too.")
 @click.option("--memory/--no-memory", default=False, show_default=True, help="Recall before, remember after.")
 @click.option("--output-format", type=click.Choice(["text", "json", "stream-json"]), default="text", show_default=True)
 @click.pass_context
@@ -55,6 +60,7 @@ def run(ctx: click.Context, task: str | None, **options: Any) -> None:
             click.echo(NO_MODEL, err=True)
             raise click.exceptions.Exit(Exit.BAD_INPUT)
         policy = read_policy(options["policy_file"])
+        signature = read_schema(options["json_schema"]) if options["json_schema"] else options["signature"]
         # Strict: a script that lacks its tools should stop, not do something else.
         toolbox = make_toolbox(options["mcp_config"], strict=True)
         approver = written_consent(options["yes_to"])
@@ -66,7 +72,7 @@ def run(ctx: click.Context, task: str | None, **options: Any) -> None:
             stack,
             model=model,
             policy=policy,
-            signature=options["signature"],
+            signature=signature,
             sandbox=sandbox,
             approver=approver,
             memory=make_memory(settings, options["memory"], stack),
@@ -74,12 +80,16 @@ def run(ctx: click.Context, task: str | None, **options: Any) -> None:
         )
         result = _run(agent, text)
     _print_result(result, options["output_format"])
+    if options["output"] is not None and result.outputs is not None:
+        with explained():
+            options["output"].write_text(_answer(result.outputs) + "\n", encoding="utf-8")
     ctx.exit(_status(result))
 
 
 def _task(argument: str | None) -> str:
     if argument is not None and argument != "-":
-        return argument
+        # Bytes that are no UTF-8 reach Python as lone surrogates, which nothing can be sent with.
+        return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if sys.stdin is None or sys.stdin.isatty():
         raise fail("there is no task; give one as an argument, or pipe one in", Exit.BAD_INPUT)
     text = sys.stdin.buffer.read().decode("utf-8", "replace").strip()
@@ -144,17 +154,18 @@ def _print_result(result: Result, output_format: str) -> None:
         click.echo(json.dumps(summary, ensure_ascii=False))
     elif output_format == "text":
         if outputs is not None:
-            _print_outputs(outputs)
+            shown = _answer(outputs)
+            click.echo(printable(shown) if sys.stdout.isatty() else shown)
         if not result.ok:
             click.echo(f"corral: {result.detail or _why(result)}", err=True)
 
 
-def _print_outputs(outputs: dict[str, Any]) -> None:
-    from corral.apps.terminal import printable
+def _answer(outputs: dict[str, Any]) -> str:
+    """The one output's text, or JSON."""
+    from pydantic_core import to_jsonable_python
 
-    text = next(iter(outputs.values())) if len(outputs) == 1 else outputs
-    shown = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False, indent=None)
-    click.echo(printable(shown) if sys.stdout.isatty() else shown)
+    value = next(iter(outputs.values())) if len(outputs) == 1 else outputs
+    return value if isinstance(value, str) else json.dumps(to_jsonable_python(value, fallback=str), ensure_ascii=False)
 
 
 def _why(result: Result) -> str:
