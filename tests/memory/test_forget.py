@@ -1,5 +1,6 @@
 """Forgetting: every copy, down to the bytes."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,38 @@ async def test_the_long_layer_alone_forgets_facts_alone(held: Held, scope: Scope
         "delete", scope, lambda admission: held.memory.forget("tea", scope, admission=admission), "long"
     )
     assert await held.texts("tea", scope) == ["I drink tea"]
+
+
+async def test_what_expired_is_forgotten_for_good(folder: Path, scope: Scope) -> None:
+    now = 1_000_000.0
+    async with Memory(folder, clock=lambda: now) as memory:
+        held = Held(memory)
+        await held.remember(scope, f"the code is {PIN}", expires=now + 60)
+        await held.remember(scope, "the code is secret")
+        assert (await held.forget(None, scope, expired=True)).ids == ()
+        now += 61
+        assert (await held.forget(None, scope, expired=True)).copies["episode"] == 1
+        assert files_with(PIN.encode(), folder) == []
+        assert await held.texts("code", scope) == ["the code is secret"]
+
+
+async def test_the_receipt_says_when_a_reader_elsewhere_keeps_the_bytes(
+    folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corral.memory.database.BUSY", 0.2)
+    async with Memory(folder) as memory:
+        held = Held(memory)
+        await held.remember(scope, f"my pin is {PIN}")
+        reader = sqlite3.connect(folder / "memory.db", isolation_level=None)
+        reader.execute("begin")
+        reader.execute("select * from item").fetchone()
+        assert not (await held.forget(PIN, scope)).complete
+        assert await held.recall(PIN, scope) == []
+        reader.close()
+        # The next rewriting takes it along.
+        await held.remember(scope, "another")
+        assert (await held.forget("another", scope)).complete
+        assert files_with(PIN.encode(), folder) == []
 
 
 async def test_nothing_to_forget_is_a_receipt_of_nothing(held: Held, scope: Scope) -> None:

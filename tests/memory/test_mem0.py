@@ -73,7 +73,7 @@ def test_it_works_on_our_store(mem0: Any, opened: Opened) -> None:
     assert [one["memory"] for one in listed] == ["Ada drinks oat milk"]
     assert mem0.get(listed[0]["id"])["memory"] == "Ada drinks oat milk"
     mem0.delete(listed[0]["id"])
-    assert opened.store.counts(None)["facts"] == 0
+    assert opened.stats(None)["facts"] == 0
 
 
 def test_it_never_finds_another_users_fact(mem0: Any) -> None:
@@ -104,7 +104,7 @@ def test_a_fact_without_an_owner_is_refused(mem0: Any) -> None:
 def test_it_can_not_delete_everybodys_facts(mem0: Any, opened: Opened) -> None:
     with pytest.raises(LongTermUnavailable):
         mem0.vector_store.reset()
-    assert opened.store.counts(None)["facts"] == 1
+    assert opened.stats(None)["facts"] == 1
 
 
 def test_its_failure_is_typed(mem0: Any, opened: Opened) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from corral.memory import Memory, Receipt, Scope, Turn
-from corral.policy import Admission, Integrity, Label, NotAdmitted
+from corral.memory import Memory, NotRemembered, Receipt, Scope, Turn
+from corral.policy import Admission, Integrity, Label, NotAdmitted, Redactor
 
 from .conftest import Held, files_with
 
@@ -164,12 +164,21 @@ async def test_any_text_can_be_remembered(held: Held, scope: Scope) -> None:
 
 
 async def test_texts_are_redacted_before_they_are_stored(folder: Path, scope: Scope) -> None:
-    async with Memory(folder, redact=lambda text: text.replace("hunter2", "[secret]")) as memory:
+    async with Memory(folder, redact=Redactor(["hunter2"]).redact) as memory:
         held = Held(memory)
         await held.remember(scope, "the password is hunter2")
         await held.learn("password: hunter2", scope)
         assert sorted(await held.texts("password", scope)) == ["password: [secret]", "the password is [secret]"]
     assert files_with(b"hunter2", folder) == []
+
+
+async def test_one_memory_is_shown_by_its_id(held: Held, scope: Scope) -> None:
+    (id,) = (await held.remember(scope, Turn("tool:web/fetch", "a page", PAGE))).ids
+    shown = await held.admitted("read", scope, lambda a: held.memory.get(id, scope, admission=a))
+    assert (shown.text, shown.label.integrity) == ("a page", Integrity.UNTRUSTED)
+    bob = Scope("bob")
+    with pytest.raises(NotRemembered):
+        await held.admitted("read", bob, lambda a: held.memory.get(id, bob, admission=a))
 
 
 async def test_a_recollection_never_carries_the_users_authority(held: Held, scope: Scope) -> None:

@@ -62,9 +62,11 @@ def write_and_kill(folder: Path, name: str, acknowledged: int) -> list[str]:
     for writer in writers:
         writer.send_signal(signal.SIGKILL)
     for writer in writers:
-        out, _ = writer.communicate(timeout=10)
+        assert writer.stdout is not None
         # The last line may have been cut short by the kill.
-        said += out.splitlines(keepends=True)
+        said += writer.stdout.readlines()
+        writer.stdout.close()
+        writer.wait(10)
     return [line.rstrip("\n") for line in said if line.endswith("\n")]
 
 

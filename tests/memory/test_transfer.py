@@ -44,6 +44,8 @@ async def test_an_imported_fact_can_be_edited(held: Held, scope: Scope, tmp_path
         (id,) = (await other.import_(await held.export(scope), scope)).ids
         await other.admitted("write", scope, lambda a: memory.edit(id, "Ada left Faro", scope, admission=a), "long")
         assert await other.texts("Faro", scope) == ["Ada left Faro"]
+        history = await other.admitted("read", scope, lambda a: memory.history(id, scope, admission=a), "long")
+        assert [change.new for change in history] == ["Ada lives in Faro", "Ada left Faro"]
 
 
 async def test_importing_twice_changes_nothing(held: Held, scope: Scope) -> None:

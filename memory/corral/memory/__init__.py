@@ -1,5 +1,7 @@
 """What an agent remembers: the window before the model, what was said, and what is known for good."""
 
+from corral.memory.calling import CallingEmbedder
+from corral.memory.changes import FactChange
 from corral.memory.embedder import Embedder
 from corral.memory.errors import (
     ConsolidationFailed,
@@ -13,15 +15,17 @@ from corral.memory.errors import (
     StoreUnavailable,
     WindowTooSmall,
 )
-from corral.memory.facts import FactChange
 from corral.memory.hashing import HashingEmbedder
 from corral.memory.memory import Memory
+from corral.memory.minilm import MiniLMEmbedder
+from corral.memory.model import Model
 from corral.memory.scope import Scope
 from corral.memory.tokens import estimate_tokens
 from corral.memory.turn import Receipt, Recollection, Turn
 from corral.memory.window import Message, Window, fit_window
 
 __all__ = [
+    "CallingEmbedder",
     "ConsolidationFailed",
     "Embedder",
     "EmbedderUnavailable",
@@ -31,6 +35,8 @@ __all__ = [
     "Memory",
     "MemoryFault",
     "Message",
+    "MiniLMEmbedder",
+    "Model",
     "NotRemembered",
     "Quarantined",
     "Receipt",

@@ -46,7 +46,9 @@ def read_clues(query: str, actors: Iterable[str]) -> Clues:
     """The clues of `query`, given the `actors` (lower case) of the memory that is searched."""
     lower = query.lower()
     said = f" {' '.join(words(query))} "
-    named = {actor for actor in actors if actor not in _ROLES and f" {' '.join(words(actor)) or actor} " in said}
+    # The first look is cheap, as there may be thousands of actors.
+    likely = (actor for actor in actors if actor not in _ROLES and actor.split(" ", 1)[0] in lower)
+    named = {actor for actor in likely if f" {' '.join(words(actor)) or actor} " in said}
     parts = {part for actor in named for part in words(actor)}
     terms = tuple(word for word in content_words(query) if word not in parts)
     if not named:

@@ -84,6 +84,11 @@ class Database:
                     self._connection.execute("rollback")
                 raise
 
+    def has_table(self, name: str) -> bool:
+        with self.reading() as connection:
+            found = connection.execute("select 1 from sqlite_master where type = 'table' and name = ?", (name,))
+            return found.fetchone() is not None
+
     def erase(self) -> bool:
         """Rewrite the file so that nothing deleted is left in it; False if a reader elsewhere kept the log alive."""
         with self._lock, self._typed():

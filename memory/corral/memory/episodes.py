@@ -6,17 +6,18 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from corral.memory.rendering import strip_rendered
+from corral.memory.row import Row
 from corral.memory.scope import Scope
-from corral.memory.store import Row, Store
+from corral.memory.store import Store
 from corral.memory.turn import Receipt, Turn
 from corral.policy import Label
 
 if TYPE_CHECKING:
     from corral.memory.search import Search
 
-__all__ = ["Redactor", "clean", "write_episodes"]
+__all__ = ["Redact", "clean", "write_episodes"]
 
-Redactor = Callable[[str], str]
+Redact = Callable[[str], str]
 """What a text is replaced by before it is stored, such as one without secrets."""
 
 _MAX_CHARS: Final = 1_000_000
@@ -30,7 +31,7 @@ def write_episodes(
     *,
     now: float,
     expires: float | None,
-    redact: Redactor | None,
+    redact: Redact | None,
 ) -> Receipt:
     """Store `turns`, all or none; empty ones and recalled text are skipped."""
     space = store.space(scope)
@@ -60,7 +61,7 @@ def write_episodes(
     return Receipt(tuple(row.uid for row in rows), skipped=len(turns) - len(rows))
 
 
-def clean(text: str, redact: Redactor | None) -> str:
+def clean(text: str, redact: Redact | None) -> str:
     """`text` as it is stored: no recalled block, redacted, valid Unicode, at most a million characters."""
     text = strip_rendered(text).encode("utf-8", "replace").decode()
     if redact is not None:

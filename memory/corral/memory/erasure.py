@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
+from corral.memory.changes import erase_changes
+from corral.memory.errors import StoreUnavailable
+from corral.memory.row import Row
 from corral.memory.scope import Scope
-from corral.memory.store import Row, Store
+from corral.memory.store import Store
 from corral.memory.turn import Receipt
 
 __all__ = ["erase"]
@@ -21,6 +24,7 @@ def erase(
     subject: str | None,
     ids: Iterable[str],
     session: str | None,
+    expired_at: float | None,
     everything: bool,
     facts_only: bool,
 ) -> Receipt:
@@ -33,7 +37,8 @@ def erase(
         if facts_only and row.kind == "episode":
             return False
         said = needle is not None and needle in (row.text + json.dumps(row.extra, ensure_ascii=False)).casefold()
-        return everything or said or row.uid in wanted or (session is not None and row.session == session)
+        over = expired_at is not None and row.expires is not None and row.expires <= expired_at
+        return everything or over or said or row.uid in wanted or (session is not None and row.session == session)
 
     with store.database.writing() as connection:
         gone = {row.uid for row in _all(store, space) if matches(row)}
@@ -43,21 +48,22 @@ def erase(
         facts = [row.uid for row in _all(store, space) if row.kind == "fact"]
         erased = store.delete(space, gone)
         copies = Counter(row.kind for row in erased)
-        tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
-        if "history" in tables:
-            copies["history"] = connection.execute(
-                "delete from history where memory_id in (select value from json_each(?)) or"
-                " (memory_id in (select value from json_each(?))"
-                "  and (contains(old_memory, ?) or contains(new_memory, ?)))",
-                (json.dumps(sorted(gone)), json.dumps(facts), needle, needle),
-            ).rowcount
-        if "messages" in tables:
+        copies["history"] = erase_changes(store.database, gone, facts, needle)
+        if store.database.has_table("messages"):
             copies["messages"] = connection.execute(
                 "delete from messages where session_scope = ? and (? or contains(content, ?))",
                 (_mem0_session(scope), everything, needle),
             ).rowcount
-    complete = store.database.erase() if any(copies.values()) else True
+    complete = not any(copies.values()) or _rewritten(store)
     return Receipt(tuple(row.uid for row in erased), copies=dict(copies), complete=complete)
+
+
+def _rewritten(store: Store) -> bool:
+    try:
+        return store.database.erase()
+    except StoreUnavailable:
+        # The rows are gone for good; what is left of them in the file goes with the next rewriting.
+        return False
 
 
 def _mem0_session(scope: Scope) -> str:

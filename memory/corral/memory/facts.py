@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote
 
+from corral.memory.changes import FactChange
 from corral.memory.errors import LongTermUnavailable, MemoryFault, NotRemembered
 from corral.memory.labels import pack_label
+from corral.memory.row import Row
 from corral.memory.scope import Scope
-from corral.memory.store import Row, Store
+from corral.memory.store import Store
 from corral.policy import Label
 
 if TYPE_CHECKING:
     from corral.memory.search import Search
 
-__all__ = ["Fact", "FactChange", "Facts"]
+__all__ = ["Fact", "Facts"]
 
 _IMPORTING: Final = threading.Lock()
 
@@ -36,16 +38,6 @@ class Fact:
     actor: str = "user"
     cites: tuple[str, ...] = ()
     expires: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FactChange:
-    """One change of a fact: `event` is "ADD", "UPDATE" or "DELETE"; `at` is ISO 8601."""
-
-    event: str
-    old: str | None
-    new: str | None
-    at: str
 
 
 class Facts:
@@ -91,6 +83,10 @@ class Facts:
             FactChange(one["event"], one["old_memory"], one["new_memory"], one["updated_at"] or one["created_at"])
             for one in changes
         ]
+
+    def prepare(self) -> None:
+        """Make sure that mem0's own tables are in the store."""
+        self._mem0()
 
     def payload(self, row: Row, scope: Scope) -> dict[str, Any]:
         """What mem0 would have kept of `row`, for facts that come from an export."""

@@ -33,10 +33,10 @@ def content_words(query: str) -> list[str]:
     return ([word for word in found if word not in STOPWORDS] or found)[:_MAX_QUERY_WORDS]
 
 
-def match_expression(space: str, terms: Iterable[str]) -> str:
-    """An FTS5 query for rows of `space` with any of `terms`."""
+def match_expression(space: str | None, terms: Iterable[str]) -> str:
+    """An FTS5 query for rows of `space`, or of all, with any of `terms`."""
     quoted = " OR ".join('"' + term.replace('"', '""') + '"' for term in terms)
-    return f'space : "{space}" AND text : ({quoted})'
+    return f"text : ({quoted})" if space is None else f'space : "{space}" AND text : ({quoted})'
 
 
 def fingerprint(text: str) -> bytes:

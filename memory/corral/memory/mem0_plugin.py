@@ -22,9 +22,10 @@ from mem0.vector_stores.base import VectorStoreBase
 
 from corral.memory.errors import LongTermUnavailable
 from corral.memory.labels import pack_label, unpack_label
+from corral.memory.row import Row
 from corral.memory.scope import Scope
 from corral.memory.search import Search, pack_vector
-from corral.memory.store import Row, Store
+from corral.memory.store import Store
 from corral.policy import Label
 
 __all__ = ["HeldEmbedding", "HeldStore", "HeldStoreConfig", "NoModel", "register"]

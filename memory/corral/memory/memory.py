@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from anyio import to_thread
 
+from corral.memory.changes import FactChange
+from corral.memory.consolidation import consolidate
+from corral.memory.decomposition import decompose
 from corral.memory.embedder import Embedder
-from corral.memory.episodes import Redactor, write_episodes
+from corral.memory.episodes import Redact, write_episodes
 from corral.memory.erasure import erase
 from corral.memory.errors import StoreUnavailable
-from corral.memory.facts import Fact, FactChange
+from corral.memory.facts import Fact
 from corral.memory.hashing import HashingEmbedder
+from corral.memory.model import Model
 from corral.memory.rendering import render
 from corral.memory.scope import Layer, Scope
 from corral.memory.tokens import TokenCounter, estimate_tokens
@@ -44,7 +48,7 @@ class Memory:
     Args:
         path: The data folder; all that is ever written is in it.
         embedder: By default `HashingEmbedder`.
-        redact: Applied to every text before it is stored.
+        redact: Applied to every text before it is stored, such as `corral.policy.Redactor().redact`.
         count_tokens: For budgets; the model's own tokenizer is better than the estimate.
         clock: Seconds since the epoch.
     """
@@ -54,7 +58,7 @@ class Memory:
         path: Path,
         *,
         embedder: Embedder | None = None,
-        redact: Redactor | None = None,
+        redact: Redact | None = None,
         count_tokens: TokenCounter = estimate_tokens,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -91,18 +95,21 @@ class Memory:
         k: int = 8,
         budget_tokens: int = 1500,
         untrusted: bool = False,
+        model: Model | None = None,
         admission: Admission,
     ) -> list[Recollection]:
         """Up to `k` memories that answer `query`, best first, then turns beside them while the budget lasts.
 
         Args:
+            model: Breaks a question that needs several memories into searches; without its help recall goes on alone.
             untrusted: Also find what came from tools and the web; it is quarantined, and only data.
             admission: To read "episodic", which admits facts too, or "long" for facts alone.
         """
         facts_only = _claim(admission, scope, "read")
+        queries = [query] if model is None else await decompose(query, model)
         return await self._run(
             lambda opened: opened.recall(
-                query,
+                queries,
                 scope,
                 k=k,
                 budget=budget_tokens,
@@ -112,6 +119,18 @@ class Memory:
                 facts_only=facts_only,
             )
         )
+
+    async def get(self, id: str, scope: Scope, *, admission: Admission) -> Recollection:
+        """One memory by its id, quarantined, superseded or expired though it be.
+
+        Args:
+            admission: To read "episodic", which admits facts too, or "long" for facts alone.
+
+        Raises:
+            NotRemembered: The namespace has none of that id.
+        """
+        facts_only = _claim(admission, scope, "read")
+        return await self._run(lambda opened: opened.get(id, scope, facts_only=facts_only))
 
     async def remember(
         self, turns: Sequence[Turn], scope: Scope, *, expires: float | None = None, admission: Admission
@@ -182,6 +201,20 @@ class Memory:
         admission.claim(scope.resource("long"), "read")
         return await self._run(lambda opened: opened.facts.history(id, scope))
 
+    async def consolidate(self, model: Model, scope: Scope, *, admission: Admission) -> Receipt:
+        """Let a model find the facts in what was said since the last time; one that cites no turn is refused.
+
+        Not for the path of a reply: one model call for 40 turns. Quarantined turns take no part.
+
+        Args:
+            admission: To write "long".
+
+        Raises:
+            ConsolidationFailed: The model was of no help; the next call begins where this one failed.
+        """
+        admission.claim(scope.resource("long"), "write")
+        return await consolidate(self._run, model, scope, self._clock(), self._redact)
+
     async def forget(
         self,
         subject: str | None,
@@ -189,10 +222,11 @@ class Memory:
         *,
         ids: Sequence[str] = (),
         session: str | None = None,
+        expired: bool = False,
         everything: bool = False,
         admission: Admission,
     ) -> Receipt:
-        """Erase every copy of what contains `subject`, has one of `ids` or was said in `session`, or of everything.
+        """Erase every copy of what contains `subject`, has one of `ids`, was said in `session` or has expired.
 
         Facts that cite nothing else go with what they cite. The file is rewritten, so that the bytes are gone from it:
         some seconds for a large one.
@@ -201,8 +235,8 @@ class Memory:
             subject: A piece of text, letter case aside.
             admission: To delete "episodic", which takes facts too, or "long" for facts alone.
         """
-        if not (subject or ids or session or everything):
-            raise ValueError("say what to forget: a subject, ids, a session, or everything=True")
+        if not (subject or ids or session or expired or everything):
+            raise ValueError("say what to forget: a subject, ids, a session, expired=True or everything=True")
         facts_only = _claim(admission, scope, "delete")
         return await self._run(
             lambda opened: erase(
@@ -211,6 +245,7 @@ class Memory:
                 subject=subject,
                 ids=ids,
                 session=session,
+                expired_at=self._clock() if expired else None,
                 everything=everything,
                 facts_only=facts_only,
             )

@@ -38,7 +38,7 @@ class MiniLMEmbedder:
 
     name = "all-MiniLM-L6-v2"
     dim = _DIM
-    weight = 0.4
+    weight = 0.6
     floor = 0.35
 
     def __init__(self, folder: Path | None = None) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from corral.memory.database import Database
+from corral.memory.decomposition import interleave
 from corral.memory.embedder import Embedder
-from corral.memory.episodes import Redactor, clean
+from corral.memory.episodes import Redact, clean
 from corral.memory.errors import NotRemembered, Quarantined
 from corral.memory.facts import Fact, Facts
+from corral.memory.labels import may_see
+from corral.memory.likeness import say_the_same
+from corral.memory.reembedding import Reembedding
 from corral.memory.scope import Scope
 from corral.memory.search import Search
-from corral.memory.selection import select
+from corral.memory.selection import recollect, select
 from corral.memory.store import Store
 from corral.memory.tokens import TokenCounter
 from corral.memory.turn import Receipt, Recollection
@@ -36,10 +41,13 @@ class Opened:
         self.store = Store(self.database)
         self.search = Search(self.store, embedder)
         self.facts = Facts(self.store, self.search, folder / "mem0")
+        self.reembedding = Reembedding(self.store, self.search)
+        if self.store.stale(self.search.number, 1):
+            self.reembedding.start()
 
     def recall(
         self,
-        query: str,
+        queries: Sequence[str],
         scope: Scope,
         *,
         k: int,
@@ -51,11 +59,27 @@ class Opened:
     ) -> list[Recollection]:
         space = self.store.space(scope)
         # Twice as many as asked for: some may be another reader's, or too long for the budget.
-        found = self.search.find(space, query, 2 * k, now=now, untrusted=untrusted, facts_only=facts_only)
+        rankings = [
+            self.search.find(space, query, 2 * k, now=now, untrusted=untrusted, facts_only=facts_only)
+            for query in queries
+        ]
+        found = rankings[0] if len(rankings) == 1 else list(interleave(rankings))
         return select(self.store, found, scope, k=k, budget=budget, count=count, now=now, untrusted=untrusted)
 
-    def learn(self, fact: Fact, scope: Scope, *, replaces: str | None, redact: Redactor | None) -> Receipt:
+    def get(self, uid: str, scope: Scope, *, facts_only: bool) -> Recollection:
+        kinds = ("fact",) if facts_only else ("fact", "episode")
+        rows = [row for row in self.store.get(self.store.space(scope), [uid]) if row.kind in kinds]
+        if not rows or not may_see(rows[0].label, scope):
+            raise NotRemembered(uid)
+        return recollect(rows[0], scope, rows[0].text, 0.0, "its id")
+
+    def learn(
+        self, fact: Fact, scope: Scope, *, replaces: str | None, redact: Redact | None, likeness: bool = False
+    ) -> Receipt:
         """Store a fact, unless it is known already.
+
+        Args:
+            likeness: Whether one that is nearly the same counts as known.
 
         Raises:
             Quarantined: Its label is untrusted.
@@ -69,18 +93,29 @@ class Opened:
         fact = replace(fact, text=clean(fact.text, redact))
         if not fact.text:
             return Receipt(skipped=1)
-        known = self.store.alike(space, fact.text, "fact")
+        known = self.store.alike(space, fact.text, "fact") or (self._nearly(space, fact) if likeness else None)
         uid = known or self.facts.add(fact, scope)
         if replaces is not None and replaces != uid:
             self.store.supersede(space, replaces, uid)
         return Receipt((uid,), skipped=1 if known else 0)
 
-    def edit(self, uid: str, text: str, scope: Scope, *, redact: Redactor | None) -> None:
+    def _nearly(self, space: str, fact: Fact) -> str | None:
+        found = self.search.find(space, fact.text, 5, now=fact.at, untrusted=False, facts_only=True)
+        rows = self.store.at([place for place, _ in found])
+        for place, _ in found:
+            row = rows.get(place)
+            if row is not None and say_the_same(fact.text, row.text, self.search.embed([fact.text, row.text])):
+                return row.uid
+        return None
+
+    def edit(self, uid: str, text: str, scope: Scope, *, redact: Redact | None) -> None:
         self.facts.edit(uid, clean(text, redact), scope)
 
     def stats(self, scope: Scope | None) -> dict[str, Any]:
-        return {**self.store.counts(None if scope is None else self.store.space(scope)), "embedder": self.search.name}
+        counts = self.store.counts(None if scope is None else self.store.space(scope), self.search.number)
+        return {**counts, "embedder": self.search.name}
 
     def close(self) -> None:
+        self.reembedding.stop()
         self.facts.close()
         self.database.close()

@@ -104,7 +104,7 @@ def _lexical(space: Space, hits: Sequence[tuple[int, float]]) -> Floats:
     if hits:
         ids, values = (np.array(column) for column in zip(*hits, strict=True))
         index = np.minimum(np.searchsorted(space.ids, ids), len(space) - 1)
-        # A row may be in the index already and not yet in the arrays.
+        # A hit may be of another namespace, or written after the arrays were.
         known = space.ids[index] == ids
         scores[index[known]] = values[known]
     return scores
@@ -130,14 +130,17 @@ def _candidates(
 
     What isn't shown is not there at all: it takes no place, so that it changes no other row's score.
     """
-    order = np.arange(len(space)) if space.order is None else space.order
-    order = order[shown[order]]
+    order = np.flatnonzero(shown) if space.order is None else space.order[shown[space.order]]
     if space.vectors is not None or not len(order):
         return order, np.arange(len(order))
     count = min(_DENSE_CANDIDATES, len(order))
-    seeds = np.union1d(np.flatnonzero(lexical[order]), np.argpartition(-cosine[order], count - 1)[:count])
-    around = (seeds[:, None] + np.arange(-REACH, REACH + 1)).ravel()
-    places = np.unique(around[(around >= 0) & (around < len(order))])
+    seeds = lexical[order] > 0
+    seeds[np.argpartition(-cosine[order], count - 1)[:count]] = True
+    chosen = seeds.copy()
+    for distance in range(1, REACH + 1):
+        chosen[distance:] |= seeds[:-distance]
+        chosen[:-distance] |= seeds[distance:]
+    places = np.flatnonzero(chosen)
     return order[places], places
 
 

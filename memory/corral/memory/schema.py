@@ -29,10 +29,11 @@ create table item(
     id integer primary key, uid text not null unique, space text not null, kind text not null,
     session text, run text, actor text not null, at real not null, text text not null, hash blob not null,
     label text not null, integrity integer not null, expires real, replaced_by text,
-    cites text not null default '[]', extra text not null default '{}', embedder integer, vector blob);
+    cites text not null default '[]', extra text not null default '{}', embedder integer not null, vector blob);
 create index item_space on item(space, id);
 create index item_session on item(space, session, id);
 create index item_hash on item(space, hash);
+create index item_embedder on item(embedder);
 create virtual table trusted_text using fts5(
     space, text, content='item', content_rowid='id', tokenize='porter unicode61 remove_diacritics 2');
 insert into trusted_text(trusted_text, rank) values('rank', 'bm25(0.0, 1.0)');

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote
 
@@ -30,8 +31,13 @@ class Scope:
     @property
     def namespace(self) -> str:
         """`user/agent`, percent-encoded so that no name reaches into another's namespace."""
-        return f"{quote(self.user, safe='')}/{quote(self.agent, safe='')}"
+        return _namespace(self.user, self.agent)
 
     def resource(self, layer: Layer) -> str:
         """The name of one layer of this memory in policies, such as "memory:episodic/local/main"."""
         return f"memory:{layer}/{self.namespace}"
+
+
+@lru_cache(maxsize=4096)
+def _namespace(user: str, agent: str) -> str:
+    return f"{quote(user, safe='')}/{quote(agent, safe='')}"

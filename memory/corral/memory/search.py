@@ -20,7 +20,8 @@ from corral.memory.store import Store
 __all__ = ["Search", "pack_vector"]
 
 _MAX_CACHE_BYTES: Final = 512 * 1024 * 1024
-_LEXICAL_CANDIDATES: Final = 1_000
+_LEXICAL_CANDIDATES: Final = 500
+_ALL_HITS_ROWS: Final = 20_000
 
 
 def pack_vector(vector: Sequence[float] | NDArray[np.floating]) -> bytes:
@@ -76,22 +77,29 @@ class Search:
             now: What expired before is not found.
             untrusted: Whether quarantined rows may be found.
         """
+        vector = self.embed([query])[0]
         with self._lock:
             space = self._space(key)
             space.refresh(self._store)
-            if not len(space):
-                return []
-            clues = read_clues(query, space.actors)
-            candidates = 0 if space.vectors is not None else _LEXICAL_CANDIDATES
-            hits = self._store.match(key, clues.terms, candidates, untrusted)
             shown = ~space.replaced & (space.expires > now)
             if not untrusted:
                 shown &= space.integrity > 0
             if facts_only:
                 shown &= space.fact
-            vector = self.embed([query])[0]
+            if not shown.any():
+                return []
+            # Only those who said something that may be found: a page can't make a word of the query a name.
+            clues = read_clues(query, space.actors_of(shown))
+            hits = self._match(space, clues.terms, untrusted)
             found = rank(space, Query(clues, hits, vector, shown, self._embedder.weight, self._embedder.floor), limit)
             return [(int(space.ids[one.index]), one) for one in found]
+
+    def _match(self, space: Space, terms: Sequence[str], untrusted: bool) -> list[tuple[int, float]]:
+        limit = 0 if len(space) <= _ALL_HITS_ROWS else _LEXICAL_CANDIDATES
+        # In a namespace that is most of the store, looking for its key takes as long as looking for the words.
+        # Ranking leaves out what is not among the rows of the space.
+        most = 2 * len(space) >= self._store.size()
+        return self._store.match(None if most else space.key, terms, 2 * limit if most else limit, untrusted=untrusted)
 
     def _space(self, key: str) -> Space:
         space = self._spaces.get(key)

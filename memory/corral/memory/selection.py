@@ -7,12 +7,13 @@ from typing import Final
 
 from corral.memory.labels import may_see, recalled_label
 from corral.memory.ranking import REACH, Found
+from corral.memory.row import Row
 from corral.memory.scope import Scope
-from corral.memory.store import Row, Store
+from corral.memory.store import Store
 from corral.memory.tokens import TokenCounter, clip
 from corral.memory.turn import Recollection
 
-__all__ = ["select"]
+__all__ = ["recollect", "select"]
 
 _LARGEST_SHARE: Final = 0.5
 """The most of the budget that one recollection may take."""
@@ -43,14 +44,14 @@ def select(
         text = clip(row.text, budget if k == 1 else int(budget * _LARGEST_SHARE), count)
         if text and count(text) <= left:
             left -= count(text)
-            chosen.append(_recollection(row, scope, text, one.score, one.why))
+            chosen.append(recollect(row, scope, text, one.score, one.why))
             taken.append(row)
     for row in _beside(store, taken, untrusted):
         if count(row.text) > left:
             break
         if (row.expires is None or row.expires > now) and may_see(row.label, scope):
             left -= count(row.text)
-            chosen.append(_recollection(row, scope, row.text, 0.0, "beside a match"))
+            chosen.append(recollect(row, scope, row.text, 0.0, "beside a match"))
     return chosen
 
 
@@ -67,7 +68,8 @@ def _beside(store: Store, taken: Sequence[Row], untrusted: bool) -> Iterable[Row
                     yield row
 
 
-def _recollection(row: Row, scope: Scope, text: str, score: float, why: str) -> Recollection:
+def recollect(row: Row, scope: Scope, text: str, score: float, why: str) -> Recollection:
+    """`row` as it comes out of the memory of `scope`."""
     kind = "fact" if row.kind == "fact" else "episode"
     label = recalled_label(row.label, scope.resource("long" if kind == "fact" else "episodic"))
     return Recollection(row.uid, text, kind, row.actor, row.at, row.session, round(score, 4), label, why)

@@ -72,6 +72,11 @@ class Space:
         small = (self.ids, self.session, self.actor, self.month, self.integrity, self.fact, self.expires, self.replaced)
         return sum(array.nbytes for array in (*small, self.vectors, self.bits) if array is not None)
 
+    def actors_of(self, rows: NDArray[np.bool_]) -> list[str]:
+        """Who said any of `rows`, a bool each."""
+        said = np.bincount(self.actor[rows], minlength=len(self.actors))
+        return [name for name, code in self.actors.items() if said[code]]
+
     def refresh(self, store: Store) -> None:
         """Take in what was added since, by whichever process; start anew if anything was changed or deleted."""
         with store.database.reading() as connection:

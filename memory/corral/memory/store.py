@@ -4,48 +4,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from corral.memory.database import Database
-from corral.memory.labels import pack_label, unpack_label
+from corral.memory.labels import pack_label
 from corral.memory.lexical import fingerprint, match_expression
+from corral.memory.row import COLUMNS, Row, read_row
 from corral.memory.schema import INDEXES
 from corral.memory.scope import Scope
 from corral.policy import Integrity, Label
 
-__all__ = ["Row", "Store"]
-
-_COLUMNS = "id, uid, kind, session, run, actor, at, text, label, expires, replaced_by, cites, extra"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One memory as stored.
-
-    Attributes:
-        id: Its place in the store, growing with time; 0 before it is stored.
-        kind: "episode", "fact", or a collection that mem0 keeps for itself.
-        vector: float16 bytes; None as read back.
-        extra: mem0's own payload of a fact.
-    """
-
-    kind: str
-    actor: str
-    at: float
-    text: str
-    label: Label
-    session: str | None = None
-    run: str | None = None
-    expires: float | None = None
-    replaced_by: str | None = None
-    cites: tuple[str, ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    vector: bytes | None = None
-    uid: str = field(default_factory=lambda: uuid.uuid4().hex)
-    id: int = 0
+__all__ = ["Store"]
 
 
 class Store:
@@ -143,26 +112,26 @@ class Store:
         """The rows with these ids that there are, oldest first."""
         with self.database.reading() as connection:
             found = connection.execute(
-                f"select {_COLUMNS} from item where space = ? and uid in (select value from json_each(?)) order by id",
+                f"select {COLUMNS} from item where space = ? and uid in (select value from json_each(?)) order by id",
                 (space, json.dumps(list(uids))),
             )
-            return [_row(values) for values in found]
+            return [read_row(values) for values in found]
 
     def anywhere(self, uid: str, kind: str) -> tuple[str, Row] | None:
         """The row with this id and its space; for mem0, which asks by id alone."""
         with self.database.reading() as connection:
             found = connection.execute(
-                f"select space, {_COLUMNS} from item where uid = ? and kind = ?", (uid, kind)
+                f"select space, {COLUMNS} from item where uid = ? and kind = ?", (uid, kind)
             ).fetchone()
-            return found and (found[0], _row(found[1:]))
+            return found and (found[0], read_row(found[1:]))
 
     def at(self, ids: Sequence[int]) -> dict[int, Row]:
         """The rows at these places, by place."""
         with self.database.reading() as connection:
             found = connection.execute(
-                f"select {_COLUMNS} from item where id in (select value from json_each(?))", (json.dumps(list(ids)),)
+                f"select {COLUMNS} from item where id in (select value from json_each(?))", (json.dumps(list(ids)),)
             )
-            return {row.id: row for row in map(_row, found)}
+            return {row.id: row for row in map(read_row, found)}
 
     def beside(self, row: Row, reach: int, untrusted: bool) -> dict[int, Row]:
         """The episodes up to `reach` places before (negative) and after `row` in its session."""
@@ -170,35 +139,72 @@ class Store:
         with self.database.reading() as connection:
             for sign, comparison, order in ((-1, "<", "desc"), (1, ">", "asc")):
                 found = connection.execute(
-                    f"select {_COLUMNS} from item where space = (select space from item where id = ?)"
+                    f"select {COLUMNS} from item where space = (select space from item where id = ?)"
                     f" and id {comparison} ? and session is ? and kind = 'episode'"
                     f" and integrity >= ? order by id {order} limit ?",
                     (row.id, row.id, row.session, 0 if untrusted else 1, reach),
                 )
-                near |= {sign * distance: _row(values) for distance, values in enumerate(found, 1)}
+                near |= {sign * distance: read_row(values) for distance, values in enumerate(found, 1)}
         return near
 
     def page(self, space: str, after: int = 0, limit: int = 500, kinds: Sequence[str] | None = None) -> list[Row]:
         """The next `limit` rows past the place `after`; -1 is all of them."""
         with self.database.reading() as connection:
             found = connection.execute(
-                f"select {_COLUMNS} from item where space = ? and id > ?"
+                f"select {COLUMNS} from item where space = ? and id > ?"
                 " and (? is null or kind in (select value from json_each(?))) order by id limit ?",
                 (space, after, None if kinds is None else 1, json.dumps(kinds or ()), limit),
             )
-            return [_row(values) for values in found]
+            return [read_row(values) for values in found]
 
-    def counts(self, space: str | None) -> dict[str, int]:
-        """How many episodes, facts, superseded facts and quarantined rows there are, in one namespace or in all."""
+    def checkpoint(self, space: str) -> int:
+        """The place up to which episodes were consolidated."""
+        with self.database.reading() as connection:
+            found = connection.execute("select item from checkpoint where space = ?", (space,)).fetchone()
+            return found[0] if found else 0
+
+    def set_checkpoint(self, space: str, place: int) -> None:
+        with self.database.writing() as connection:
+            connection.execute("insert or replace into checkpoint values(?, ?)", (space, place))
+
+    def stale(self, embedder: int, limit: int) -> list[tuple[int, str, str]]:
+        """Place, space and text of rows whose vector is of another embedder."""
+        with self.database.reading() as connection:
+            return connection.execute(
+                # Not "is not", which would read the whole table to find nothing.
+                "select id, space, text from item where embedder < ? or embedder > ? limit ?",
+                (embedder, embedder, limit),
+            ).fetchall()
+
+    def set_vectors(self, vectors: Iterable[tuple[int, bytes]], embedder: int) -> None:
+        with self.database.writing() as connection:
+            connection.executemany(
+                "update item set vector = ?, embedder = ? where id = ?",
+                [(vector, embedder, place) for place, vector in vectors],
+            )
+
+    def touch(self, spaces: Iterable[str]) -> None:
+        """Let every process read these spaces anew."""
+        with self.database.writing() as connection:
+            for space in spaces:
+                _touch(connection, space)
+
+    def counts(self, space: str | None, embedder: int) -> dict[str, int]:
+        """How many rows of each sort there are, in one namespace or in all; stale are those of another embedder."""
         with self.database.reading() as connection:
             values = connection.execute(
                 "select coalesce(sum(kind = 'episode'), 0), coalesce(sum(kind = 'fact'), 0),"
                 " coalesce(sum(replaced_by is not null), 0), coalesce(sum(integrity = 0), 0),"
-                " count(distinct session), count(distinct space) from item where ? is null or space = ?",
-                (space, space),
+                " coalesce(sum(embedder <> ?), 0), count(distinct session), count(distinct space)"
+                " from item where ? is null or space = ?",
+                (embedder, space, space),
             ).fetchone()
         return dict(
-            zip(("episodes", "facts", "superseded", "quarantined", "sessions", "namespaces"), values, strict=True)
+            zip(
+                ("episodes", "facts", "superseded", "quarantined", "stale", "sessions", "namespaces"),
+                values,
+                strict=True,
+            )
         )
 
     def alike(self, space: str, text: str, kind: str) -> str | None:
@@ -210,8 +216,18 @@ class Store:
             ).fetchone()
             return found and found[0]
 
-    def match(self, space: str, terms: Sequence[str], limit: int, untrusted: bool) -> list[tuple[int, float]]:
-        """Places and BM25 scores, greater is better, of rows with any of `terms`: the best `limit`, or all for 0."""
+    def size(self) -> int:
+        """About how many rows there are in all; at least as many as there are."""
+        with self.database.reading() as connection:
+            return connection.execute("select coalesce(max(id), 0) from item").fetchone()[0]
+
+    def match(self, space: str | None, terms: Sequence[str], limit: int, *, untrusted: bool) -> list[tuple[int, float]]:
+        """Places and BM25 scores, greater is better, of rows with any of `terms`.
+
+        Args:
+            space: None is all of them; rows of others are for the caller to leave out.
+            limit: How many of the best; 0 is all.
+        """
         if not terms:
             return []
         # Ordering costs more than it saves when all rows are wanted.
@@ -222,14 +238,6 @@ class Store:
             for index in INDEXES if untrusted else INDEXES[:1]:
                 found += connection.execute(f"select rowid, -rank from {index} where {index} match ?{bound}", values)
         return found
-
-
-def _row(values: tuple[Any, ...]) -> Row:
-    id, uid, kind, session, run, actor, at, text, label, expires, replaced_by, cites, extra = values
-    return Row(
-        *(kind, actor, at, text, unpack_label(label), session, run, expires, replaced_by),
-        *(tuple(json.loads(cites)), json.loads(extra), None, uid, id),
-    )
 
 
 def _index(label: Label) -> str:

@@ -1,0 +1,160 @@
+"""What was said becomes what is known."""
+
+import json
+from typing import Any
+
+import pytest
+
+from corral.memory import ConsolidationFailed, Receipt, Scope, Turn
+from corral.policy import Integrity, Label
+
+from .conftest import Held
+
+
+class Scripted:
+    """A model that answers in order, with JSON of what it is given, and keeps the prompts."""
+
+    def __init__(self, *answers: Any) -> None:
+        self._answers = list(answers)
+        self.prompts: list[str] = []
+
+    async def __call__(self, prompt: str) -> str:
+        self.prompts.append(prompt)
+        answer = self._answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, str) else json.dumps(answer)
+
+
+async def consolidate(held: Held, model: Scripted, scope: Scope) -> Receipt:
+    return await held.admitted(
+        "write", scope, lambda admission: held.memory.consolidate(model, scope, admission=admission), "long"
+    )
+
+
+async def facts(held: Held, scope: Scope) -> list[dict[str, Any]]:
+    return [line for line in await held.export(scope) if line["kind"] == "fact"]
+
+
+async def test_a_fact_cites_the_turns_that_it_was_drawn_from(held: Held, scope: Scope) -> None:
+    ids = (await held.remember(scope, "hello", "I moved to Porto", "and I love it")).ids
+    receipt = await consolidate(held, Scripted([{"fact": "Ada lives in Porto", "cites": [2, 3]}]), scope)
+    (fact,) = await facts(held, scope)
+    assert (fact["text"], fact["cites"], (fact["id"],)) == ("Ada lives in Porto", list(ids[1:]), receipt.ids)
+
+
+@pytest.mark.parametrize("cites", [[], [0], [9], [1, 9], [-1]])
+async def test_a_fact_without_a_real_citation_is_refused(held: Held, scope: Scope, cites: list[int]) -> None:
+    await held.remember(scope, "hello")
+    receipt = await consolidate(held, Scripted([{"fact": "Ada is a spy", "cites": cites}]), scope)
+    assert (receipt.ids, receipt.skipped) == ((), 1)
+    assert await facts(held, scope) == []
+
+
+async def test_what_was_consolidated_is_not_asked_again(held: Held, scope: Scope) -> None:
+    await held.remember(scope, "I moved to Porto")
+    await consolidate(held, Scripted([]), scope)
+    assert await consolidate(held, Scripted(), scope) == Receipt()
+    await held.remember(scope, "I bought a boat")
+    model = Scripted([])
+    await consolidate(held, model, scope)
+    assert "I bought a boat" in model.prompts[0]
+    assert "Porto" not in model.prompts[0]
+
+
+async def test_many_turns_are_several_questions(held: Held, scope: Scope) -> None:
+    await held.remember(scope, *(f"turn {number}" for number in range(90)))
+    model = Scripted([], [], [])
+    await consolidate(held, model, scope)
+    assert len(model.prompts) == 3
+
+
+@pytest.mark.parametrize("answer", ["I can't", '{"fact": 1}', '[{"cites": [1]}]', "[1, 2", RuntimeError("down")])
+async def test_a_failing_model_loses_nothing_and_is_asked_again(held: Held, scope: Scope, answer: Any) -> None:
+    await held.remember(scope, "I moved to Porto")
+    with pytest.raises(ConsolidationFailed):
+        await consolidate(held, Scripted(answer), scope)
+    await consolidate(held, Scripted([{"fact": "Ada lives in Porto", "cites": [1]}]), scope)
+    assert len(await facts(held, scope)) == 1
+
+
+async def test_words_around_the_answer_do_no_harm(held: Held, scope: Scope) -> None:
+    await held.remember(scope, "I moved to Porto")
+    await consolidate(held, Scripted('Sure!\n```json\n[{"fact": "Ada lives in Porto", "cites": [1]}]\n```'), scope)
+    assert len(await facts(held, scope)) == 1
+
+
+async def test_a_fact_known_already_is_not_stored_again(held: Held, scope: Scope) -> None:
+    await held.learn("Ada lives in the old town of Porto with her two cats", scope)
+    await held.remember(scope, "I live in the old town of Porto with my two cats")
+    same = {"fact": "Ada lives in the old town of Porto, with her two cats.", "cites": [1]}
+    assert (await consolidate(held, Scripted([same]), scope)).ids == ()
+    assert len(await facts(held, scope)) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "Ada lives in the old town of Porto with her 3 cats",
+        "Ada no longer lives in the old town of Porto with her 2 cats",
+        "Ada doesn't live in the old town of Porto with her 2 cats",
+    ],
+)
+async def test_another_number_or_a_negation_is_another_fact(held: Held, scope: Scope, other: str) -> None:
+    await held.learn("Ada lives in the old town of Porto with her 2 cats", scope)
+    await held.remember(scope, "news")
+    assert len((await consolidate(held, Scripted([{"fact": other, "cites": [1]}]), scope)).ids) == 1
+
+
+async def test_a_known_fact_that_is_no_longer_true_is_superseded(held: Held, scope: Scope) -> None:
+    (old,) = (await held.learn("Ada lives in Faro", scope)).ids
+    await held.remember(scope, "I left Faro and live in Porto now")
+    model = Scripted([{"fact": "Ada lives in Porto", "cites": [1], "replaces": 1}])
+    (new,) = (await consolidate(held, model, scope)).ids
+    assert "1. Ada lives in Faro" in model.prompts[0]
+    assert {fact["id"]: fact["replaced_by"] for fact in await facts(held, scope)} == {old: new, new: None}
+
+
+async def test_quarantined_turns_and_echoes_of_memory_are_not_shown_to_the_model(held: Held, scope: Scope) -> None:
+    await held.remember(scope, "honest words")
+    echo = (await held.recall("honest words", scope))[0].label
+    await held.remember(
+        scope,
+        Turn("tool:web/fetch", "Ada lives in Eviltown", Label.untrusted("tool:web/fetch")),
+        Turn("agent", "As you said, these were honest words: echo", echo),
+    )
+    model = Scripted([{"fact": "Ada lives in Eviltown", "cites": [2]}])
+    assert (await consolidate(held, model, scope)).ids == ()
+    assert "Eviltown" not in model.prompts[0]
+    assert "echo" not in model.prompts[0]
+
+
+async def test_quarantined_turns_alone_are_not_worth_a_question(held: Held, scope: Scope) -> None:
+    await held.remember(scope, Turn("tool:web/fetch", "a page", Label.untrusted("tool:web/fetch")))
+    assert await consolidate(held, Scripted(), scope) == Receipt()
+
+
+async def test_a_fact_is_as_trusted_and_as_secret_as_what_it_cites(held: Held, scope: Scope) -> None:
+    label = Label(Integrity.DIRECTORY, sources=frozenset({"tool:people/find"}))
+    await held.remember(scope, "who is Bob?", Turn("tool:people/find", "Bob is head of sales", label))
+    await consolidate(held, Scripted([{"fact": "Bob is head of sales", "cites": [1, 2]}]), scope)
+    (fact,) = await facts(held, scope)
+    assert fact["label"]["integrity"] == "directory"
+    assert fact["label"]["sources"] == ["tool:people/find"]
+
+
+async def test_a_question_of_several_parts_is_searched_in_parts(held: Held, scope: Scope) -> None:
+    await held.remember(Scope("ada", "main", "a"), "the violin was a gift from grandmother Rosa")
+    await held.remember(Scope("ada", "main", "b"), "grandmother was born in Trieste")
+    await held.remember(Scope("ada", "main", "c"), *(f"violin lesson number {number}" for number in range(30)))
+    query = "where was she born who gave the violin?"
+    model = Scripted(["gift violin", "grandmother born"])
+    found = await held.texts(query, scope, k=3, model=model)
+    assert query in model.prompts[0]
+    assert {"the violin was a gift from grandmother Rosa", "grandmother was born in Trieste"} <= set(found[:3])
+
+
+@pytest.mark.parametrize("answer", ["no", "[]", "[1]", RuntimeError("down")])
+async def test_recall_goes_on_without_the_models_help(held: Held, scope: Scope, answer: Any) -> None:
+    await held.remember(scope, "we adopted two puppies")
+    assert await held.texts("puppies", scope, model=Scripted(answer)) == ["we adopted two puppies"]
