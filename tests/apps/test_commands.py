@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from corral.agents.testing import ScriptedServer
+from corral.agents.testing import Call, Reply, ScriptedServer
 
 from .conftest import Corral
 
@@ -96,3 +96,77 @@ def test_a_new_project_works_as_it_is_printed(corral: Corral, tmp_path: Path) ->
     again = corral("init", "farm")
     assert again.returncode == 2
     assert "nothing was written" in again.stderr
+
+
+POLICY = """\
+rules:
+  - {resource: "model:*", actions: [generate]}
+  - {resource: "tool:mail/send", actions: [call], effect: ask, id: mail, reason: mail leaves the house}
+  - {resource: "tool:mail/*", actions: [call], effect: deny, conditions: {args.to: {one_of: [all@example.org]}}}
+"""
+
+
+def test_a_policy_is_explained_checked_compared_and_exported(corral: Corral, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(POLICY)
+    (tmp_path / "q.yaml").write_text(POLICY + '  - {resource: "tool:calendar/read", actions: [call]}\n')
+    asked = corral("policy", "explain", "p.yaml", "call", "tool:mail/send", "--arg", "to=ann@example.org")
+    assert asked.returncode == 3
+    assert asked.stdout.startswith("ASK: mail leaves the house")
+    denied = corral("policy", "explain", "p.yaml", "call", "tool:mail/send", "--arg", "to=all@example.org")
+    assert denied.stdout.startswith("DENY")
+    assert corral("policy", "explain", "p.yaml", "generate", "model:openai/m").returncode == 0
+    assert corral("policy", "explain", "p.yaml", "eat", "tool:mail/send").returncode == 2
+    assert corral("policy", "check", "p.yaml").stdout == "nothing odd\n"
+    changed = corral("policy", "diff", "p.yaml", "q.yaml")
+    assert changed.returncode == 1
+    assert "looser: call tool:calendar/read" in changed.stdout
+    assert "forbid" in corral("policy", "export", "--cedar", "p.yaml").stdout
+    (tmp_path / "cases.yaml").write_text(
+        "cases:\n  - {expect: deny, resource: 'tool:mail/read', action: call}\n"
+        "  - {expect: allow, resource: 'tool:mail/send', action: call}\n"
+    )
+    tested = corral("policy", "test", "p.yaml", "cases.yaml")
+    assert tested.returncode == 1
+    assert tested.stdout.endswith("1 passed, 1 failed\n")
+
+
+def test_rules_are_proposed_from_what_a_run_did(corral: Corral, tmp_path: Path, config: str) -> None:
+    def script(body: dict[str, object], number: int) -> Reply:
+        return Reply(calls=[Call("time_get_current_time", {"timezone": "UTC"})]) if number == 0 else Reply("noon")
+
+    with ScriptedServer(script) as server:
+        where = ("--model", "openai/m", "--api-base", server.url, "--mcp-config", config)
+        corral("run", "?", *where, "--yes-to", "tool:time/*")
+        run = corral("runs", "list").stdout.split()[0]
+        (tmp_path / "learnt.toml").write_text(corral("policy", "learn", run).stdout)
+        server.bodies.clear()
+        done = corral("run", "?", *where, "--policy", "learnt.toml", "--yes-to", "tool:time/get_current_time")
+    assert "tool:time/get_current_time" in (tmp_path / "learnt.toml").read_text()
+    assert done.returncode == 0, done.stderr
+    assert "day_of_week" in str(server.bodies[1]["messages"])
+
+
+def test_the_audit_is_shown_and_every_change_of_it_is_found(corral: Corral, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("rules: []\n")
+    with ScriptedServer(["hi"]) as server:
+        where = ("--model", "openai/m", "--api-base", server.url)
+        corral("run", "?", *where)
+        corral("run", "?", *where, "--policy", "p.yaml")
+    assert "generate model:openai/m" in corral("audit", "show", "--refused").stdout
+    saved = corral("audit", "verify", "--save", "checkpoint.json")
+    assert saved.stdout.endswith("3 lines, unbroken\n")
+    audit = tmp_path / "data" / "audit.jsonl"
+    whole = audit.read_bytes()
+    audit.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
+    cut = corral("audit", "verify", "--checkpoint", "checkpoint.json")
+    assert cut.returncode == 1
+    assert "lines are missing" in cut.stderr
+    audit.write_bytes(whole.replace(b'"refusal"', b'"outcome"'))
+    assert corral("audit", "verify").returncode == 1
+
+
+@pytest.mark.parametrize("preset", ["readonly", "developer", "unattended", "paranoid"])
+def test_a_preset_may_stand_for_a_policy_file(corral: Corral, preset: str) -> None:
+    with ScriptedServer(["hi"]) as server:
+        done = corral("run", "?", "--model", "openai/m", "--api-base", server.url, "--policy", preset)
+    assert (done.returncode, done.stdout) == (0, "hi\n"), done.stderr

@@ -45,7 +45,12 @@ _OPTIONS = (
     click.option("--model", help="provider/name, such as openai/gpt-4o-mini."),
     click.option("--api-base", help="An OpenAI-compatible server, such as http://127.0.0.1:8000/v1."),
     click.option("--mcp-config", type=click.Path(path_type=Path), help="A JSON file with mcpServers."),
-    click.option("--policy", "policy_file", type=click.Path(path_type=Path), help="Rules and limits, YAML or TOML."),
+    click.option(
+        "--policy",
+        "policy_file",
+        metavar="FILE|PRESET",
+        help="Rules and limits, YAML or TOML; or readonly, developer, unattended, paranoid.",
+    ),
     click.option(
         "--kind",
         type=click.Choice(["react", "codeact", "both"]),
@@ -109,11 +114,14 @@ def model_of(settings: Settings, options: dict[str, Any]) -> ModelSpec | None:
     )
 
 
-def read_policy(path: Path | None) -> Policy:
-    """The policy of the file, or the safe one."""
+def read_policy(named: str | None) -> Policy:
+    """The policy of a file, a preset by its name, or the safe one."""
     from corral.policy import Policy
 
-    return Policy.safe() if path is None else Policy.load(path)
+    if named is None:
+        return Policy.safe()
+    # A preset's name has no dot, and a policy file's must have one.
+    return Policy.load(Path(named)) if "." in Path(named).name else Policy.preset(named)
 
 
 def make_toolbox(config: Path | None, *, strict: bool) -> Toolbox:
@@ -151,11 +159,11 @@ def make_agent(
 ) -> Agent:
     """The agent that the flags describe; `stack` closes its journal and audit."""
     from corral.agents import Actions, Agent, Journal
-    from corral.policy import FileAudit
+    from corral.policy import ChainedAudit
 
     kinds = {"react": Actions.TOOLS, "codeact": Actions.CODE, "both": Actions.TOOLS | Actions.CODE}
     journal = stack.enter_context(Journal(settings.journal))
-    audit = FileAudit(settings.audit)
+    audit = ChainedAudit(settings.audit)
     stack.callback(audit.close)
     return Agent(
         signature,

@@ -11,6 +11,7 @@ import click
 __all__ = ["main"]
 
 COMMANDS = {
+    "audit": ("corral.apps.audit", "Verify, show and export the audit of every effect."),
     "batch": ("corral.apps.batch", "Run many tasks from a file; goes on where it was interrupted."),
     "config": ("corral.apps.config", "See what is configured, and where it comes from."),
     "demo": ("corral.apps.demo", "Show the main job in half a minute, with a scripted model."),
@@ -18,6 +19,7 @@ COMMANDS = {
     "doctor": ("corral.apps.doctor", "Say what works on this machine, and what to do about what does not."),
     "init": ("corral.apps.init", "Make a small working project."),
     "memory": ("corral.apps.memory", "See, search, add and forget what agents remember."),
+    "policy": ("corral.apps.policy", "Check, explain, test, compare and export policies."),
     "run": ("corral.apps.run", "Run one task and print its answer."),
     "runs": ("corral.apps.runs", "List, show and export runs."),
     "sandbox": ("corral.apps.sandbox", "Build and look at the sandbox that code runs in."),

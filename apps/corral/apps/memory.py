@@ -140,14 +140,14 @@ def stats(whose: tuple[str, str]) -> None:
 def _run(whose: tuple[str, str], use: Use[T]) -> T:
     """Use the memory below the data folder, through a gate that lets its owner do all, and writes it down."""
     from corral.memory import Memory, Scope
-    from corral.policy import FileAudit, Gate, Policy, SecurityPolicy
+    from corral.policy import ChainedAudit, Gate, Policy, SecurityPolicy
 
     settings = read_settings()
     user, agent = whose
     owner = SecurityPolicy(resource="memory:*", actions=["read", "write", "delete"], id="owner")
 
     async def opened() -> T:
-        audit = FileAudit(settings.audit)
+        audit = ChainedAudit(settings.audit)
         try:
             async with Memory(settings.memory) as memory:
                 return await use(memory, Scope(user, agent), Gate(Policy(rules=[owner]), audit=audit))

@@ -17,7 +17,7 @@ from corral.apps.terminal import printable
 if TYPE_CHECKING:
     from corral.agents import Journal
 
-__all__ = ["runs"]
+__all__ = ["find_run", "open_journal", "runs"]
 
 
 @click.group()
@@ -29,7 +29,7 @@ def runs() -> None:
 @click.option("-n", "most", type=click.IntRange(min=1), default=20, show_default=True, help="At the most.")
 def list_runs(most: int) -> None:
     """List runs, the newest first."""
-    with _journal() as journal:
+    with open_journal() as journal:
         for run in journal.runs()[:most]:
             started = datetime.fromtimestamp(run["started"], UTC).strftime("%Y-%m-%d %H:%M:%S")
             reason = run["reason"] or "not finished"
@@ -40,8 +40,8 @@ def list_runs(most: int) -> None:
 @click.argument("run")
 def show(run: str) -> None:
     """Show what happened in RUN, the start of a run's id."""
-    with _journal() as journal:
-        for event in journal.events(_find(journal, run)):
+    with open_journal() as journal:
+        for event in journal.events(find_run(journal, run)):
             if (line := _line(event)) is not None:
                 click.echo(printable(line))
 
@@ -50,13 +50,14 @@ def show(run: str) -> None:
 @click.argument("run")
 def export(run: str) -> None:
     """Write every event of RUN to stdout, a line of JSON each."""
-    with _journal() as journal:
-        for event in journal.events(_find(journal, run)):
+    with open_journal() as journal:
+        for event in journal.events(find_run(journal, run)):
             click.echo(json.dumps(event, ensure_ascii=False))
 
 
 @contextmanager
-def _journal() -> Generator[Journal]:
+def open_journal() -> Generator[Journal]:
+    """The journal of the data folder; bad input if there is none yet."""
     from corral.agents import Journal
 
     settings = read_settings()
@@ -66,7 +67,8 @@ def _journal() -> Generator[Journal]:
         yield journal
 
 
-def _find(journal: Journal, start: str) -> str:
+def find_run(journal: Journal, start: str) -> str:
+    """The id of the one run that starts with `start`; bad input if there is none, or several."""
     found = [run["run_id"] for run in journal.runs() if run["run_id"].startswith(start)]
     if len(found) != 1:
         problem = "several runs start" if found else "no run starts"

@@ -72,7 +72,7 @@ def show(name: str, mcp_config: Path) -> None:
 @click.argument("name")
 @click.argument("arguments", default="{}")
 @_CONFIG
-@click.option("--policy", "policy_file", type=click.Path(path_type=Path), help="Rules, YAML or TOML.")
+@click.option("--policy", "policy_file", metavar="FILE|PRESET", help="Rules, YAML or TOML.")
 @click.option("--yes-to", multiple=True, metavar="RESOURCE", help="Agree to what asks, such as 'tool:files/*'.")
 @click.pass_context
 def call(
@@ -80,7 +80,7 @@ def call(
     name: str,
     arguments: str,
     mcp_config: Path,
-    policy_file: Path | None,
+    policy_file: str | None,
     yes_to: tuple[str, ...],
 ) -> None:
     """Call a tool with ARGUMENTS, a JSON object, through the gate; print what it returned."""

@@ -4,7 +4,9 @@ from corral.policy.action import Action, ActionKind
 from corral.policy.approvals import Approval, ApprovalRequest, Approver
 from corral.policy.audit import Audit, AuditRecord, FileAudit, MemoryAudit
 from corral.policy.budget import Budget, Limits, Reservation, Spend
-from corral.policy.chain import AuditBroken, ChainedAudit, Checkpoint, load_key, verify
+from corral.policy.cases import Case, CaseResult, Change, diff, read_cases, run_cases
+from corral.policy.cedar import cedar_request, to_cedar
+from corral.policy.chain import AuditBroken, Checkpoint, verify
 from corral.policy.errors import BudgetExceeded, Denied, NotAdmitted, PolicyError, PolicyFileError
 from corral.policy.events import (
     ApprovalAsked,
@@ -29,17 +31,23 @@ from corral.policy.events import (
     ToolReturned,
     Usage,
 )
+from corral.policy.explain import Explanation, Remark, explain
 from corral.policy.facts import Facts
 from corral.policy.gate import Admission, Gate, Throttle
 from corral.policy.grants import Grant, Grants
 from corral.policy.judgement import GrantScope, Judgement, Verdict
 from corral.policy.label import Confidentiality, Integrity, Label
 from corral.policy.layers import Layers, Opinion
+from corral.policy.learn import propose_manifest, propose_rules
+from corral.policy.lint import LintFinding, check
 from corral.policy.manifest import EffectClass, Manifest, Manifests, Role, ToolManifest, schema_hash
 from corral.policy.mode import Mode
 from corral.policy.policy import Judge, Policy
 from corral.policy.provenance import Endorsement, Provenance
+from corral.policy.rates import Rate, RateLimits, Repeats
+from corral.policy.redaction import Finding, Redactor
 from corral.policy.rule import SecurityPolicy, compile_pattern
+from corral.policy.sealed import ChainedAudit, load_key
 from corral.policy.sinks import FLOORS, Sinks
 
 __all__ = [
@@ -57,10 +65,13 @@ __all__ = [
     "Budget",
     "BudgetExceeded",
     "BudgetWarned",
+    "Case",
+    "CaseResult",
     "CellFinished",
     "CellOutput",
     "CellStarted",
     "ChainedAudit",
+    "Change",
     "Checkpoint",
     "Compacted",
     "Confidentiality",
@@ -69,9 +80,11 @@ __all__ = [
     "Emitter",
     "Endorsement",
     "Event",
+    "Explanation",
     "FLOORS",
     "Facts",
     "FileAudit",
+    "Finding",
     "Gate",
     "Grant",
     "GrantScope",
@@ -82,6 +95,7 @@ __all__ = [
     "Label",
     "Layers",
     "Limits",
+    "LintFinding",
     "Manifest",
     "Manifests",
     "MemoryAudit",
@@ -94,8 +108,13 @@ __all__ = [
     "PolicyError",
     "PolicyFileError",
     "Provenance",
+    "Rate",
+    "RateLimits",
     "Recalled",
+    "Redactor",
+    "Remark",
     "Remembered",
+    "Repeats",
     "Reservation",
     "Role",
     "RunFinished",
@@ -112,8 +131,17 @@ __all__ = [
     "ToolReturned",
     "Usage",
     "Verdict",
+    "cedar_request",
+    "check",
     "compile_pattern",
+    "diff",
+    "explain",
     "load_key",
+    "propose_manifest",
+    "propose_rules",
+    "read_cases",
+    "run_cases",
     "schema_hash",
+    "to_cedar",
     "verify",
 ]

@@ -21,9 +21,10 @@ class AuditRecord:
     """One line of the audit.
 
     Attributes:
-        entry: "intent" (about to happen), "outcome" (what became of it) or "refusal" (it did not happen).
+        entry: "intent" (about to happen), "outcome" (what became of it), "refusal" (it did not happen) or "endorsement"
+            (`verb` is the integrity that `principal` gave the value with this digest).
         digest: `Action.digest`: the arguments are named by their hash, never written out.
-        result: For an outcome "ok", "error" or "cancelled"; for a refusal "denied" or "limit".
+        result: For an outcome "ok", "error" or "cancelled"; for a refusal "denied", "limit" or "rate".
     """
 
     entry: str

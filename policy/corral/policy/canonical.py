@@ -42,5 +42,5 @@ def _copy(value: Any) -> Any:
 
 def _key(name: Any) -> str:
     if not isinstance(name, str):
-        raise TypeError(f"the key {name!r} is not a string")
+        raise TypeError(f"a key is a {type(name).__name__} and no string")
     return str.__str__(name)

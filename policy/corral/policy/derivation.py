@@ -76,6 +76,26 @@ def _decoded(text: str) -> Iterator[str]:
     yield codecs.decode(text, "rot13")
 
 
+def _stands_in(wanted: str, text: str) -> bool:
+    """Whether it stands there between characters that end words and addresses; a regular expression would be compiled
+    for each value."""
+    at = text.find(wanted)
+    while at >= 0:
+        before, after = text[at - 1 : at], text[at + len(wanted) : at + len(wanted) + 2]
+        if not _joins(before, "@.-/+") and not _joins(after[:1], "@-+") and not _goes_on(after):
+            return True
+        at = text.find(wanted, at + 1)
+    return False
+
+
+def _joins(character: str, joiners: str) -> bool:
+    return character != "" and (character.isalnum() or character == "_" or character in joiners)
+
+
+def _goes_on(after: str) -> bool:
+    return len(after) == 2 and after[0] in "./?#&=" and (after[1].isalnum() or after[1] == "_")
+
+
 class Stated:
     """Texts of one origin, and what they state."""
 
@@ -97,20 +117,24 @@ class Stated:
         wanted = normalise(value)
         if not wanted:
             return True
-        whole = re.compile(r"(?<![\w@.\-/+])" + re.escape(wanted) + r"(?![\w@\-+]|[./?#&=][\w])")
-        return any(whole.search(text) for text in (*self._texts, *self._decoded))
+        return any(_stands_in(wanted, text) for text in (*self._texts, *self._decoded))
 
     def mentions_id(self, value: Any) -> bool:
         """As `states`; a short one only where the text calls it a number or an id."""
         wanted = normalise(value)
         if len(wanted) >= 5:
             return self.states(wanted)
+        if not any(wanted in text for text in self._texts):
+            return False
         named = re.compile(r"(?:\bids?\b|\bnumbers?\b|\bno\.|#)\W*(?:\w+\W+){0,2}?" + re.escape(wanted) + r"(?!\w)")
         return any(named.search(text) for text in self._texts)
 
-    def names_any(self, stems: list[str]) -> bool:
-        """Whether a word of the texts begins with one of `stems`."""
-        return any(word.startswith(stem) for stem in stems for word in self.words)
+    def names_any(self, intents: list[str]) -> bool:
+        """Whether a word or phrase of `intents` stands in the texts; one that ends with "*" is a word's beginning."""
+        phrases = "|".join(
+            re.escape(normalise(intent.rstrip("*"))) + ("" if intent.endswith("*") else r"\b") for intent in intents
+        )
+        return any(re.search(rf"\b(?:{phrases})", text) for text in self._texts)
 
     def names_kind(self, kind: re.Pattern[str]) -> bool:
         """Whether a value of this kind stands somewhere in the texts."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Protocol, TypeVar
 
 from corral.policy.action import Action
@@ -13,14 +14,18 @@ from corral.policy.approvals import Approver
 from corral.policy.asking import Asking
 from corral.policy.audit import Audit, AuditRecord, MemoryAudit
 from corral.policy.budget import Budget, Reservation, Spend
+from corral.policy.derivation import leaves
 from corral.policy.errors import BudgetExceeded, Denied
 from corral.policy.events import Emitter
 from corral.policy.facts import Facts
 from corral.policy.grants import Grants
 from corral.policy.judgement import Judgement, Verdict, strictest
+from corral.policy.label import Integrity
 from corral.policy.layers import Opinion
 from corral.policy.mode import Mode
 from corral.policy.policy import Judge
+from corral.policy.provenance import Provenance
+from corral.policy.rates import RateLimits
 
 __all__ = ["Admission", "Gate", "Throttle"]
 
@@ -51,7 +56,8 @@ class Gate:
         approver: Answers for a person when the policy asks; with None, what asks is denied.
         audit: Where intents and outcomes are written.
         guards: More opinions, such as the run's `Provenance`; the strictest of all holds, so none loosens the policy.
-        throttles: Rates and loop detection.
+        throttles: More than the policy's own rates, such as `Repeats`; `RateLimits` among them, which several gates may
+            share, stand for the policy's rates.
         grants: Answers that a person gave before; none by default.
         session: Facts for `session.*` conditions.
         approval_timeout: Seconds until no answer is a no; None waits as long as the run may.
@@ -78,7 +84,9 @@ class Gate:
         self._audit = audit or MemoryAudit()
         self._emitter = emitter or Emitter("", ())
         self._guards = tuple(guards)
-        self._throttles = tuple(throttles)
+        shared = any(isinstance(throttle, RateLimits) for throttle in throttles)
+        own = (RateLimits(policy.rates),) if policy.rates and not shared else ()
+        self._throttles = (*throttles, *own)
         self._facts = Facts(session or {}, self.budget)
         self._asking = Asking(
             approver if mode is not Mode.UNATTENDED else None,
@@ -117,6 +125,22 @@ class Gate:
             self._write("refusal", case, "limit", str(error))
             raise
         return await self._admit(case, effect, reservation)
+
+    def endorse(
+        self,
+        provenance: Provenance,
+        value: str,
+        by: str,
+        integrity: Integrity = Integrity.DIRECTORY,
+        reason: str = "",
+    ) -> None:
+        """Let a person or a rule vouch for a value, once that is in the audit: by its hash, with who did it and why."""
+        digest = sha256(value.encode()).hexdigest()
+        run_id, level = self._emitter.run_id, integrity.name.lower()
+        self._audit.append(
+            AuditRecord("endorsement", run_id, "value", level, by, by, digest, "allow", None, None, reason)
+        )
+        provenance.endorse(value, by, integrity, reason)
 
     async def _judged(self, action: Action) -> _Case:
         try:
@@ -179,6 +203,15 @@ class Gate:
                 judgement.verdict.name.lower(),
                 judgement.rule,
                 result,
-                detail,
+                _without_arguments(detail, action) if detail and case.digest else detail,
             )
         )
+
+
+def _without_arguments(detail: str, action: Action) -> str:
+    """A reason may quote an argument for the person; the audit names arguments by their hash alone."""
+    quoted = {str(leaf)[:80] for leaf in leaves(dict(action.arguments)) if len(str(leaf)) > 3}
+    for value in sorted(quoted, key=len, reverse=True):
+        for form in (value, repr(value)[1:-1]):
+            detail = detail.replace(form, "[argument]")
+    return detail

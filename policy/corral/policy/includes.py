@@ -11,6 +11,7 @@ from corral.policy.budget import Limits
 from corral.policy.errors import PolicyFileError
 from corral.policy.files import read
 from corral.policy.policy import Policy
+from corral.policy.rates import Rate
 from corral.policy.rule import SecurityPolicy
 
 __all__ = ["read_policy"]
@@ -28,6 +29,7 @@ class _PolicyFile(BaseModel):
     rules: list[SecurityPolicy] = []
     default: Default | None = None
     limits: Limits = Limits()
+    rates: list[Rate] = []
     include: list[str] = []
 
 
@@ -47,7 +49,8 @@ def read_policy(path: Path) -> Policy:
             rules.append(rule.model_copy(update=named))
     said = {file.default for _, file in files}
     stated: list[Default] = [default for default in _STRICTEST_FIRST if default in said]
-    return Policy(rules=rules, default=stated[0] if stated else "deny", limits=limits)
+    rates = [rate for _, file in files for rate in file.rates]
+    return Policy(rules=rules, default=stated[0] if stated else "deny", limits=limits, rates=rates)
 
 
 def _collect(path: Path, above: tuple[Path, ...]) -> list[tuple[Path, _PolicyFile]]:

@@ -80,6 +80,22 @@ class CompiledRule:
             return None
         return Judgement(Verdict.DENY, f"rule {self.name} can't be decided: {undecidable}", self.name)
 
+    def failing(self, action: Action, facts: Facts) -> Iterator[str]:
+        """The conditions that do not hold, or can't be decided, as the rule writes them."""
+        for key, value in self.rule.conditions.items():
+            for holds in parse_conditions(self._with_zone(key, value)):
+                try:
+                    if not holds(action, facts):
+                        yield f"{key}: {value!r}"
+                except Undecidable as error:
+                    yield f"{key}: {value!r} ({error})"
+
+    def _with_zone(self, key: str, value: object) -> dict[str, object]:
+        if key == "time.zone":
+            return {}
+        zone = self.rule.conditions.get("time.zone")
+        return {key: value} if zone is None or not key.startswith("time.") else {key: value, "time.zone": zone}
+
 
 class RuleIndex:
     """The rules of a policy by resource, the strictest first."""

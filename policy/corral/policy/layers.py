@@ -10,6 +10,7 @@ from corral.policy.budget import Limits
 from corral.policy.facts import Facts
 from corral.policy.judgement import Judgement, strictest
 from corral.policy.policy import Policy
+from corral.policy.rates import Rate
 
 __all__ = ["Layers", "Opinion"]
 
@@ -39,6 +40,10 @@ class Layers:
     @property
     def limits(self) -> Limits:
         return self._limits
+
+    @property
+    def rates(self) -> list[Rate]:
+        return [rate for layer in (self.first, *self.more) for rate in layer.rates]
 
     @property
     def fingerprint(self) -> str:

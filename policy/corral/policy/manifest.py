@@ -85,9 +85,10 @@ class ToolManifest(_Strict):
     """What one tool does.
 
     Attributes:
-        arguments: Their roles; those not mentioned decide nothing.
+        arguments: Their roles; those not mentioned decide nothing, unless they hold a mail address or an account.
         floors: The least integrity of an argument, where it differs from what its role asks for.
-        intents: English words of which the user's text has one when it asks for such a call; none is no opinion.
+        intents: English words and phrases, "delet*" for a word's beginning, of which the user's text has one when it
+            asks for such a call; none is no opinion.
         schema_hash: `schema_hash` of the tool as it was read when this was written; another tool has no manifest.
     """
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from corral.policy.action import Action
 from corral.policy.budget import Limits
+from corral.policy.errors import PolicyFileError
 from corral.policy.facts import Facts
-from corral.policy.index import RuleIndex
+from corral.policy.index import CompiledRule, RuleIndex
 from corral.policy.judgement import Judgement, Verdict
+from corral.policy.rates import Rate
 from corral.policy.rule import SecurityPolicy
 
 __all__ = ["Judge", "Policy"]
@@ -27,6 +30,9 @@ class Judge(Protocol):
 
     @property
     def limits(self) -> Limits: ...
+
+    @property
+    def rates(self) -> list[Rate]: ...
 
     @property
     def fingerprint(self) -> str: ...
@@ -42,6 +48,7 @@ class Policy(BaseModel):
         default: What happens to an action that no rule mentions; "inherit" leaves it to the layer above, and denies
             where there is none.
         limits: Caps that hold for every run under this policy.
+        rates: How often things may happen; each run counts for itself, unless its gate is given `RateLimits` to share.
         include: Files whose rules and limits `load` adds, named from this file's folder; a policy in force has none.
     """
 
@@ -51,6 +58,7 @@ class Policy(BaseModel):
     rules: list[SecurityPolicy] = []
     default: Literal["ask", "deny", "inherit"] = "deny"
     limits: Limits = Limits()
+    rates: list[Rate] = []
     include: list[str] = []
 
     @cached_property
@@ -87,6 +95,19 @@ class Policy(BaseModel):
         return read_policy(Path(path))
 
     @classmethod
+    def preset(cls, name: str) -> Policy:
+        """One that comes with Corral: readonly, developer, unattended or paranoid; each file says rule by rule why.
+
+        Raises:
+            PolicyFileError: There is none of that name.
+        """
+        folder = Path(str(files("corral.policy") / "presets"))
+        known = sorted(file.stem for file in folder.glob("*.toml"))
+        if name not in known:
+            raise PolicyFileError(Path(name), None, f"there is no preset {name!r}; there are {', '.join(known)}")
+        return cls.load(folder / f"{name}.toml")
+
+    @classmethod
     def safe(cls) -> Policy:
         """The policy of those who wrote none: models, sandboxed code and tools declared read-only may go on.
 
@@ -105,7 +126,7 @@ class Policy(BaseModel):
 
     def judge(self, action: Action, facts: Facts | None = None) -> Judgement:
         """The strictest verdict of all rules that match `action`, or the default; pure, no input or output."""
-        return self.opinion(action, facts) or self._by_default(action)
+        return self.opinion(action, facts) or self._by_default(action, facts or _NO_FACTS)
 
     def opinion(self, action: Action, facts: Facts | None = None) -> Judgement | None:
         """What the rules say, or the default; None where no rule matches and the default is to inherit."""
@@ -126,12 +147,20 @@ class Policy(BaseModel):
             elif judgement.grants < strictest.grants:
                 strictest = replace(strictest, grants=judgement.grants)
         if strictest is None and self.default != "inherit":
-            return self._by_default(action)
+            return self._by_default(action, known)
         return strictest
 
-    def _by_default(self, action: Action) -> Judgement:
+    def about(self, action: Action) -> tuple[CompiledRule, ...]:
+        """The rules about such an action, its arguments aside: deny, then ask, then allow."""
+        return self._index.about(action)
+
+    def _by_default(self, action: Action, facts: Facts) -> Judgement:
         if self.default == "ask":
             return Judgement(Verdict.ASK, "no rule mentions it, and by default a person is asked")
+        for rule in self.about(action):
+            if rule.verdict is Verdict.ALLOW and (failing := next(rule.failing(action, facts), None)) is not None:
+                why = f"no rule allows it with these arguments; rule {rule.name} would, if it held that {failing}"
+                return Judgement(Verdict.DENY, why)
         return Judgement(
             Verdict.DENY,
             f"no rule of the policy allows it; one that does: resource: {action.resource}, actions: [{action.verb}]",

@@ -7,7 +7,6 @@ arXiv:2505.23643). A hijacked model gains nothing by encoding a value: it then d
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,6 +17,7 @@ from corral.policy.facts import Facts
 from corral.policy.judgement import Judgement
 from corral.policy.label import Integrity, Label
 from corral.policy.manifest import EffectClass, Manifests, OutputManifest, Role, ToolManifest
+from corral.policy.observed import parsed, worth
 from corral.policy.sinks import Sinks
 
 __all__ = ["Endorsement", "Provenance"]
@@ -115,9 +115,9 @@ class Provenance:
         """
         manifest = self.manifests.of(resource)
         output = manifest.output if manifest else OutputManifest()
-        found = label if manifest is None else Label(self._worth(value, output), sources=frozenset((resource,)))
+        found = label if manifest is None else Label(worth(value, output), sources=frozenset((resource,)))
         self.seen = self.seen.join(found)
-        structured = _parsed(value)
+        structured = parsed(value)
         self._walk(structured, output, resource, label.integrity if manifest is None else None)
         if arguments and any(self.trusted.states(leaf) for leaf in leaves(dict(arguments)) if len(str(leaf)) > 3):
             self._designated.update(normalise(found) for found in ADDRESS.findall(str(value)))
@@ -165,6 +165,10 @@ class Provenance:
         """Whether it was read in a thing that the user named."""
         return normalise(address) in self._designated
 
+    def names_someone(self) -> bool:
+        """Whether the user's text names an entry of the directory."""
+        return any(self.trusted.states(entry) for entry in self._directory if entry[:1] not in ("@", "/"))
+
     def is_private(self, text: str) -> bool:
         """Whether something private stands in a text."""
         plain = normalise(text)
@@ -180,12 +184,6 @@ class Provenance:
         if ADDRESS.fullmatch(wanted):
             return "@" + wanted.rpartition("@")[2] in self._directory
         return "//" + wanted.partition("/")[0] in self._directory
-
-    def _worth(self, value: Any, output: OutputManifest) -> Integrity:
-        """Of a whole output: that of its least field."""
-        fields = {str(key) for key in _keys(_parsed(value))}
-        levels = [output.level(field) for field in fields if not _holds_only_containers(_parsed(value), field)]
-        return min(levels, default=output.level(""))
 
     def _walk(self, value: Any, output: OutputManifest, resource: str, given: Integrity | None) -> None:
         if isinstance(value, dict):
@@ -232,34 +230,3 @@ class Provenance:
 
 
 _DIRECTORY = Label(Integrity.DIRECTORY)
-
-
-def _parsed(value: Any) -> Any:
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
-
-
-def _keys(value: Any) -> Iterable[str]:
-    if isinstance(value, dict):
-        for key, item in cast("dict[str, Any]", value).items():
-            yield key
-            yield from _keys(item)
-    elif isinstance(value, list | tuple):
-        for item in cast("list[Any]", value):
-            yield from _keys(item)
-
-
-def _holds_only_containers(value: Any, field: str) -> bool:
-    """Whether a field never holds a value of its own, only more fields."""
-    if isinstance(value, dict):
-        thing = cast("dict[str, Any]", value)
-        if field in thing and not isinstance(thing[field], dict):
-            return False
-        return all(_holds_only_containers(item, field) for item in thing.values())
-    if isinstance(value, list | tuple):
-        return all(_holds_only_containers(item, field) for item in cast("list[Any]", value))
-    return True

@@ -46,7 +46,7 @@ class Sinks:
 
     Attributes:
         lexical_plan: Take the user's own words for a plan: a call that would be asked about is denied where the user's
-            text has none of the tool's `intents`, or names other addresses for it. For English; it bounds what an
+            text has none of the tool's `intents`, or names others to send or pay to. For English; it bounds what an
             approver who agrees to everything lets through.
     """
 
@@ -74,7 +74,7 @@ class Sinks:
         if effect is EffectClass.DESTROY and not self._intended(provenance, manifest):
             yield "the user's text does not ask to remove anything, and untrusted text was read"
         for name, value in action.arguments.items():
-            role = manifest.arguments.get(name)
+            role = manifest.arguments.get(name) or _hidden_target(value)
             if role is None or value is None:
                 continue
             floor = self._floor(manifest, name, role)
@@ -116,6 +116,8 @@ class Sinks:
             return False
         targets = [value for name, value in action.arguments.items() if manifest.arguments.get(name) is Role.TARGET]
         strange = [leaf for leaf in leaves(targets) if not provenance.trusted.states(leaf)]
+        if strange and provenance.names_someone():
+            return True
         return any(provenance.trusted.names_kind(kind) for leaf in strange if (kind := _kind(leaf)) is not None)
 
 
@@ -149,6 +151,11 @@ def _links(provenance: Provenance, name: str, text: str) -> Iterator[str]:
     for link in LINK.findall(text):
         if provenance.label(link, Role.TARGET).integrity < Integrity.ATTESTED:
             yield f"the link {link[:80]!r} in {name} has no known origin"
+
+
+def _hidden_target(value: Any) -> Role | None:
+    """An argument that the manifest does not mention, and that holds an address all the same."""
+    return Role.TARGET if any(_kind(leaf) is not None for leaf in leaves(value)) else None
 
 
 def _kind(value: Any) -> re.Pattern[str] | None:

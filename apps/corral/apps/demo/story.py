@@ -16,7 +16,7 @@ from corral.agents.testing import ScriptedServer
 from corral.apps.demo import script
 from corral.apps.demo.narrator import Narrator
 from corral.memory import Memory
-from corral.policy import FileAudit, Policy
+from corral.policy import ChainedAudit, Policy
 from corral.sandbox import AutoProvider
 from corral.tools import Endpoint, HttpTools, MCPServer, OAuthClient, StdioServer, Toolbox, ToolError
 from corral.tools.testing import LoopbackOAuth
@@ -34,7 +34,7 @@ async def tell(folder: Path, with_policy: bool) -> None:
     )
     narrator.say("the sandbox, the policy, the memory and the second process.")
     policy = Policy.load(POLICY) if with_policy else Policy.safe()
-    audit = FileAudit(folder / "audit.jsonl")
+    audit = ChainedAudit(folder / "audit.jsonl")
     try:
         with LoopbackOAuth() as farm:
             await _act_1(narrator, farm)

@@ -1,0 +1,169 @@
+"""`corral policy`: look at a policy before it is let loose."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from corral.apps.failures import Exit, explained, fail
+from corral.apps.terminal import printable
+
+__all__ = ["policy"]
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.group()
+def policy() -> None:
+    """Check, explain, test, compare and export policies.
+
+    \b
+    corral policy check policy.yaml
+    corral policy explain policy.yaml call tool:mail/send --arg to=ann@example.org
+    """
+
+
+@policy.command()
+@click.argument("file", type=_FILE)
+@click.pass_context
+def check(ctx: click.Context, file: Path) -> None:
+    """Say what is odd about FILE: shadowed, contradictory, unreachable, expired rules. Exit status 1 if any."""
+    from corral.policy import Policy
+    from corral.policy import check as find
+
+    with explained():
+        found = find(Policy.load(file))
+    for finding in found:
+        click.echo(printable(str(finding)))
+    if not found:
+        click.echo("nothing odd")
+    ctx.exit(Exit.ERROR if found else Exit.DONE)
+
+
+@policy.command()
+@click.argument("file", type=_FILE)
+@click.argument("verb")
+@click.argument("resource")
+@click.option("--arg", "arguments", multiple=True, metavar="NAME=VALUE", help="An argument; JSON, or else text.")
+@click.option("--principal", default="agent:main", show_default=True)
+@click.option("--user", default="user:local", show_default=True)
+@click.option("--read-only", is_flag=True, help="As if it were declared to change nothing.")
+@click.pass_context
+def explain(
+    ctx: click.Context,
+    file: Path,
+    verb: str,
+    resource: str,
+    arguments: tuple[str, ...],
+    principal: str,
+    user: str,
+    read_only: bool,
+) -> None:
+    """Say what FILE says of one action, which rule decided, and what would change it.
+
+    The exit status is 0 where it is allowed, 3 where it is denied or a person is asked.
+    """
+    from corral.policy import Action, Policy, Verdict
+    from corral.policy import explain as explanation
+
+    with explained():
+        loaded = Policy.load(file)
+    try:
+        action = Action(resource, verb, principal, user, dict(map(_argument, arguments)), read_only=read_only)
+    except ValueError as error:
+        raise fail(str(error), Exit.BAD_INPUT) from error
+    said = explanation(loaded, action)
+    click.echo(printable(str(said)))
+    ctx.exit(Exit.DONE if said.judgement.verdict is Verdict.ALLOW else Exit.DENIED)
+
+
+@policy.command()
+@click.argument("file", type=_FILE)
+@click.argument("cases", type=_FILE)
+@click.pass_context
+def test(ctx: click.Context, file: Path, cases: Path) -> None:
+    """Judge the actions in CASES by FILE, and compare with what each expects. Exit status 1 if one differs."""
+    from corral.policy import Policy, read_cases, run_cases
+
+    with explained():
+        results = run_cases(Policy.load(file), read_cases(cases))
+    for result in results:
+        click.echo(printable(str(result)))
+    failed = sum(not result.passed for result in results)
+    click.echo(f"{len(results) - failed} passed, {failed} failed")
+    ctx.exit(Exit.ERROR if failed else Exit.DONE)
+
+
+@policy.command()
+@click.argument("old", type=_FILE)
+@click.argument("new", type=_FILE)
+@click.pass_context
+def diff(ctx: click.Context, old: Path, new: Path) -> None:
+    """Say what NEW judges otherwise than OLD. Exit status 1 if it lets more happen."""
+    from corral.policy import Policy
+    from corral.policy import diff as changes_of
+
+    with explained():
+        changes = changes_of(Policy.load(old), Policy.load(new))
+    for change in changes:
+        click.echo(printable(str(change)))
+    if not changes:
+        click.echo("no difference was found")
+    ctx.exit(Exit.ERROR if any(change.is_looser for change in changes) else Exit.DONE)
+
+
+@policy.command()
+@click.argument("file", type=_FILE)
+@click.option("--cedar", "cedar", is_flag=True, required=True, help="As Cedar policies.")
+def export(file: Path, cedar: bool) -> None:
+    """Write FILE for other engines to stdout."""
+    from corral.policy import Policy, to_cedar
+
+    with explained():
+        click.echo(to_cedar(Policy.load(file)))
+
+
+@policy.command()
+@click.argument("run")
+def learn(run: str) -> None:
+    """Propose rules from what RUN did, for a person to edit; RUN is the start of a run's id."""
+    from corral.apps.runs import find_run, open_journal
+    from corral.policy import propose_rules
+
+    with open_journal() as journal:
+        events = list(journal.events(find_run(journal, run)))
+    click.echo(propose_rules(_actions_of(events)))
+
+
+def _actions_of(events: list[dict[str, Any]]) -> list[Any]:
+    """The actions that a run's events tell of: its model calls, its cells and its tool calls."""
+    from corral.policy import Action
+
+    started = next((event for event in events if event["type"] == "RunStarted"), None)
+    if started is None:
+        return []
+    principal = f"agent:{started['agent']}"
+    resources = {event["call_id"]: event for event in events if event["type"] == "ToolCalled"}
+    actions = [Action(f"model:{started['model']}", "generate", principal)]
+    actions += [Action("code:python", "execute", principal) for event in events if event["type"] == "CellStarted"]
+    for event in events:
+        called = resources.get(event.get("call_id", ""))
+        if event["type"] == "ToolReturned" and called is not None and event["label"]["sources"]:
+            # What a tool returned names its resource as the source; a call that never ran has none.
+            resource = event["label"]["sources"][0]
+            if resource.startswith("tool:"):
+                actions.append(Action(resource, "call", principal, arguments=called["arguments"]))
+    return actions
+
+
+def _argument(written: str) -> tuple[str, Any]:
+    name, equals, value = written.partition("=")
+    if not name or not equals:
+        raise fail(f"--arg {written!r} is not NAME=VALUE", Exit.BAD_INPUT)
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
