@@ -49,7 +49,11 @@ PATHS = {
     ("agents/corral/agents/engine.py", "complete"): "the engines themselves",
     ("agents/corral/agents/engine.py", "acall"): "the engine that goes through DSPy",
     ("agents/corral/agents/journal.py", "execute"): "SQL",
+    ("agents/corral/agents/records.py", "execute"): "SQL",
+    ("agents/corral/agents/schema.py", "execute"): "SQL",
+    ("agents/corral/agents/writer.py", "execute"): "SQL",
     ("apps/corral/apps/doctor.py", "execute"): "1 + 1, our own, to see whether Monty works",
+    ("apps/corral/apps/memory.py", "complete"): "a field of the receipt of an erasure",
 }
 
 
