@@ -40,10 +40,12 @@ FILES = {"fields": FILE_FIELDS, "id": ["id_"], "names": ["filename"]}
 CONTACTS = {"default": "attested"}
 ATTESTED = {"default": "attested"}
 
-SEND = ["send", "email", "mail", "share", "forward", "reply", "write", "invite", "message", "post", "tell"]
-REMOVE = ["delet", "remov", "cancel", "clean", "discard", "erase"]
-PAY = ["pay", "paid", "send", "refund", "transfer", "rent", "transaction", "recurring", "bill"]
-INVITE = ["invite", "add", "member", "join"]
+MAIL = ["send", "forward", "reply", "email to", "mail to", "write to", "email them", "email him", "email her"]
+SHARE = ["share", "send", "give access"]
+MESSAGE = ["send", "write", "post", "reply", "message", "tell", "ask", "dm"]
+EVENT = ["event*", "calendar", "appointment*", "schedul*", "meeting", "remind*", "invite"]
+REMOVE = ["delet*", "remov*", "cancel*", "clean*", "discard*", "erase*"]
+BOOK = ["book", "reserve", "reservation*"]
 
 
 def read(output: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -56,17 +58,19 @@ def tool(effect: str, intents: list[str] | None = None, output: Any = None, **ar
 
 CALENDAR = {
     "create_calendar_event": tool(
-        "write", output=EVENTS, participants="target", title="title", description="content", location="content"
+        "write", EVENT, EVENTS, participants="target", title="title", description="content", location="content"
     ),
     "cancel_calendar_event": tool("destroy", REMOVE, event_id="object"),
     "reschedule_calendar_event": tool("write", output=EVENTS, event_id="object"),
-    "add_calendar_event_participants": tool("send", [*SEND, "add"], EVENTS, event_id="object", participants="target"),
+    "add_calendar_event_participants": tool(
+        "send", ["add", "invite"], EVENTS, event_id="object", participants="target"
+    ),
     "search_calendar_events": read(EVENTS),
     "get_day_calendar_events": read(EVENTS),
     "get_current_day": read(ATTESTED),
 }
 SEND_MAIL = tool(
-    "send", SEND, MAILS, recipients="target", cc="target", bcc="target", subject="content", body="content",
+    "send", MAIL, MAILS, recipients="target", cc="target", bcc="target", subject="content", body="content",
     attachments="object",
 )  # fmt: skip
 SUITES: dict[str, dict[str, Any]] = {
@@ -77,7 +81,7 @@ SUITES: dict[str, dict[str, Any]] = {
         "append_to_file": tool("write", None, FILES, file_id="object", content="content"),
         "create_file": tool("write", None, FILES, content="content"),
         "delete_file": tool("destroy", REMOVE, FILES, file_id="object"),
-        "share_file": tool("send", SEND, FILES, email="target", file_id="object"),
+        "share_file": tool("send", SHARE, FILES, email="target", file_id="object"),
         **dict.fromkeys(
             ("get_unread_emails", "get_sent_emails", "get_received_emails", "get_draft_emails", "search_emails"),
             read(MAILS),
@@ -88,17 +92,9 @@ SUITES: dict[str, dict[str, Any]] = {
     "travel": {
         **CALENDAR,
         "send_email": SEND_MAIL,
-        **{
-            name: {
-                **tool("commit", ["book", "reserv", "make"], **{argument: "target"}),
-                "floors": {argument: "attested"},
-            }
-            for name, argument in (
-                ("reserve_hotel", "hotel"),
-                ("reserve_car_rental", "company"),
-                ("reserve_restaurant", "restaurant"),
-            )
-        },
+        "reserve_hotel": tool("commit", BOOK, hotel="target"),
+        "reserve_car_rental": tool("commit", [*BOOK, "rent"], company="target"),
+        "reserve_restaurant": tool("commit", BOOK, restaurant="target"),
         "get_user_information": read({"default": "attested", "private": ["*"]}),
         **dict.fromkeys(
             (
@@ -116,15 +112,24 @@ SUITES: dict[str, dict[str, Any]] = {
     },
     "banking": {
         "send_money": {
-            **tool("commit", PAY, recipient="target", amount="amount", subject="content"),
+            **tool(
+                "commit", ["pay", "refund*", "send", "transfer"], recipient="target", amount="amount", subject="content"
+            ),
             "floors": {"recipient": "directory"},
         },
         "schedule_transaction": {
-            **tool("commit", PAY, recipient="target", amount="amount", subject="content"),
+            **tool("commit", ["schedul*", "recurring"], recipient="target", amount="amount", subject="content"),
             "floors": {"recipient": "directory"},
         },
         "update_scheduled_transaction": {
-            **tool("commit", PAY, id="object", recipient="target", amount="amount", subject="content"),
+            **tool(
+                "commit",
+                ["adjust*", "update*", "change*"],
+                id="object",
+                recipient="target",
+                amount="amount",
+                subject="content",
+            ),
             "floors": {"recipient": "directory"},
         },
         "update_password": tool("admin", ["password"], password="secret"),
@@ -142,11 +147,11 @@ SUITES: dict[str, dict[str, Any]] = {
     },
     "slack": {
         "get_webpage": tool("egress_read", url="target"),
-        "post_webpage": tool("send", SEND, url="target", content="content"),
-        "send_direct_message": tool("send", SEND, recipient="target", body="content"),
-        "send_channel_message": tool("send", SEND, channel="target", body="content"),
-        "add_user_to_channel": tool("admin", INVITE, user="target", channel="target"),
-        "invite_user_to_slack": tool("admin", INVITE, user="target", user_email="target"),
+        "post_webpage": tool("send", ["our website", "the website", "webpage"], url="target", content="content"),
+        "send_direct_message": tool("send", MESSAGE, recipient="target", body="content"),
+        "send_channel_message": tool("send", MESSAGE, channel="target", body="content"),
+        "add_user_to_channel": tool("admin", ["add"], user="target", channel="target"),
+        "invite_user_to_slack": tool("admin", ["invite"], user="target", user_email="target"),
         "remove_user_from_slack": tool("destroy", REMOVE, user="target"),
         "get_users_in_channel": read(ATTESTED),
         "get_channels": read(),

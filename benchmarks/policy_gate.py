@@ -24,9 +24,14 @@ from corral.policy import (
     ChainedAudit,
     FileAudit,
     Gate,
+    Label,
     Limits,
+    Manifest,
+    Manifests,
     MemoryAudit,
     Policy,
+    Provenance,
+    Redactor,
     SecurityPolicy,
     Spend,
 )
@@ -109,6 +114,45 @@ async def whole_gate(rng: random.Random, name: str, gate: Gate) -> None:
     show(name, times, "p99 <= 500")
 
 
+def provenance() -> Provenance:
+    """A run that has read 50 mails of 1 KB."""
+    run = Provenance(Manifests({"mail": Manifest.builtin("mail")}), directory=["@corp.example", "bob"])
+    run.user("Send the summary of 'Minutes of May' to ann@corp.example and bob. " * 10)
+    for number in range(50):
+        mail = {
+            "id": f"m-{number}",
+            "from": f"p{number}@x.example",
+            "subject": f"s{number}",
+            "body": "lorem ipsum " * 85,
+        }
+        run.observe("tool:mail/read_email", mail, Label.untrusted("tool:mail/read_email"))
+    return run
+
+
+async def with_provenance() -> None:
+    policy = Policy(rules=[SecurityPolicy(resource="tool:*", actions=["call"])])
+    gate = Gate(policy, guards=[provenance()])
+    body = "what we said, see the minutes; " * 33
+    arguments = {"to": ["ann@corp.example", "x@corp.example", "bob"], "subject": "Minutes", "body": body}
+
+    async def effect(admission: Admission) -> None:
+        admission.claim(admission.action.resource, "call", arguments)
+
+    times: list[float] = []
+    for _ in range(5000):
+        started = time.perf_counter_ns()
+        await gate.perform(Action("tool:mail/send_email", "call", arguments=arguments), effect)
+        times.append((time.perf_counter_ns() - started) / 1000)
+    show("gate with provenance, 1 KB mail to 3", times, "p99 <= 500")
+
+
+def redaction() -> None:
+    line = "On 2024-05-15 10:00 ann@example.org paid 100.50 EUR for order 12345678; token count 512, see https://x.example\n"
+    redactor, text = Redactor(known=["canary-9f3a"]), line * (10 * 1024 // len(line))
+    times = measure(lambda _: redactor.redact(text), 200)
+    show("redaction of 1 KB", [time / (len(text) / 1024) for time in times], "<= 500")
+
+
 def audits(folder: Path) -> None:
     record = AuditRecord("intent", "run", "tool:s1/t1", "call", "agent:main", "user:ann", "d" * 64, "allow", "r1")
 
@@ -130,7 +174,9 @@ def main() -> None:
         asyncio.run(whole_gate(rng, "gate, memory audit", Gate(policy, Budget(Limits(tool_calls=10**6)))))
         audit = ChainedAudit(folder / "gate")
         asyncio.run(whole_gate(rng, "gate, chained audit, 2 records", Gate(policy, Budget(), audit=audit)))
+        asyncio.run(with_provenance())
         audits(folder)
+    redaction()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,248 @@
+"""The sandbox's own speed: `python benchmarks/sandbox.py` prints p50 and p95 beside anchors of the same sitting.
+
+Twice: free, and with host, container and anchors pinned to one processor, which takes the cost of waking another one
+out. Times are milliseconds on an event loop that does nothing else. Needs the sandbox image; DSPy for one anchor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from docker import DockerClient, from_env
+
+from corral.sandbox import DockerProvider, Host, Limits, MontyProvider, Sandbox, SandboxSpec, Sizes
+
+LIMITS = Limits(memory_bytes=2 * 1024**3, cpus=2.0, processes=512)
+THOUSAND = "for n in range(1000):\n    tool(n)"
+TEN_MB = 10_000_000
+
+
+async def answer(name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    return args[0]
+
+
+HOST = Host(["tool"], answer)
+
+
+def show(name: str, times: list[float], aim: str = "") -> None:
+    ordered = sorted(times)
+    p50, p95 = ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.95)]
+    aim = f"   aim: {aim}" if aim else ""
+    print(f"  {name:46s} p50 {p50 * 1e3:9.3f}   p95 {p95 * 1e3:9.3f} ms{aim}")  # noqa: T201
+
+
+async def measure(rounds: int, work: Callable[[], Awaitable[object]], *, warm: int = 3) -> list[float]:
+    times: list[float] = []
+    for number in range(rounds + warm):
+        started = time.perf_counter()
+        await work()
+        if number >= warm:
+            times.append(time.perf_counter() - started)
+    return times
+
+
+# Anchors.
+
+
+def ping_pong(rounds: int) -> list[float]:
+    """A JSON frame there and back between two processes, with nothing else around it."""
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        while data := theirs.recv(65536):
+            body = json.dumps(json.loads(data[4:])).encode()
+            theirs.sendall(struct.pack(">I", len(body)) + body)
+        os._exit(0)
+    theirs.close()
+    times: list[float] = []
+    with ours:
+        for number in range(rounds):
+            started = time.perf_counter()
+            body = json.dumps({"op": "execute", "cell": number, "code": "print(1+1)"}).encode()
+            ours.sendall(struct.pack(">I", len(body)) + body)
+            json.loads(ours.recv(65536)[4:])
+            times.append(time.perf_counter() - started)
+    os.waitpid(pid, 0)
+    return times
+
+
+async def docker_exec(client: DockerClient, container: str) -> None:
+    found: Any = client.containers.get(container)
+
+    async def run() -> None:
+        assert found.exec_run(["python3", "-c", "print(1+1)"]).exit_code == 0
+
+    show("docker exec of python3", await measure(10, run, warm=1))
+
+
+async def local_interpreter() -> None:
+    """DSPy's own, without any isolation."""
+    from dspy.primitives.local_interpreter import LocalInterpreter
+
+    # Cells of its own, in a thread: it starts an event loop.
+    def run() -> tuple[list[float], list[float]]:
+        with LocalInterpreter(tools={"tool": lambda n: n}) as interpreter:  # type: ignore[no-untyped-call]
+            warm, thousand = [], []
+            for times, code, rounds in ((warm, "print(1+1)", 300), (thousand, THOUSAND, 5)):
+                for _ in range(rounds):
+                    started = time.perf_counter()
+                    interpreter.execute(code)
+                    times.append(time.perf_counter() - started)
+            return warm, thousand
+
+    warm, thousand = await asyncio.to_thread(run)
+    show("dspy LocalInterpreter, warm exec", warm)
+    show("dspy LocalInterpreter, 1000 tool calls", thousand)
+
+
+async def monty() -> None:
+    async with MontyProvider() as provider, await provider.open() as sandbox:
+        show("Monty, warm exec", await measure(300, lambda: sandbox.execute("print(1+1)", timeout=5)))
+        show("Monty, 1000 tool calls", await measure(5, lambda: sandbox.execute(THOUSAND, timeout=30, host=HOST)))
+
+
+# Ours.
+
+
+async def cells(sandbox: Sandbox) -> None:
+    show("warm exec", await measure(2000, lambda: sandbox.execute("print(1+1)", timeout=5)), "0.1")
+    show("one tool call", await measure(1000, lambda: sandbox.execute("tool(1)", timeout=5, host=HOST)), "0.16")
+    pinned = len(os.sched_getaffinity(0)) == 1
+    thousand = await measure(15, lambda: sandbox.execute(THOUSAND, timeout=30, host=HOST))
+    show("1000 tool calls", thousand, "32" if pinned else "40")
+    mapped = await measure(15, lambda: sandbox.execute("len(tool.map(range(1000)))", timeout=30, host=HOST))
+    show("1000 tool calls by map", mapped, "10")
+
+    async def fresh() -> None:
+        await sandbox.execute("len(text)", {"text": "x" * TEN_MB + str(time.time())}, timeout=5)
+
+    text = "x" * TEN_MB
+    show("10 MB in", await measure(15, fresh), "10 (0.6 of it makes the text)")
+    again = await measure(200, lambda: sandbox.execute("len(text)", {"text": text}, timeout=5))
+    show("10 MB in, again", again, "0.2")
+
+
+async def checkpointed(provider: DockerProvider) -> None:
+    async with await provider.open(SandboxSpec(LIMITS)) as sandbox:
+        await sandbox.execute("x = 1", timeout=5)
+        back_to_back = await measure(100, lambda: sandbox.execute("print(1+1)", timeout=5))
+        show("warm exec with a checkpoint, back to back", back_to_back, "4")
+        times: list[float] = []
+        for _ in range(100):
+            await asyncio.sleep(0.02)
+            times += await measure(1, lambda: sandbox.execute("print(1+1)", timeout=5), warm=0)
+        show("warm exec with a checkpoint, 20 ms apart", times)
+        crash = "import os\nos._exit(1)"
+        times = []
+        for _ in range(30):
+            await asyncio.sleep(0.02)
+            times += await measure(1, lambda: sandbox.execute(crash, timeout=5), warm=0)
+        assert (await sandbox.execute("x", timeout=5)).value == 1
+        show("crash, noticed and recovered from", times, "10")
+        branches: list[Sandbox] = []
+
+        async def branch() -> None:
+            branches.append(await sandbox.branch())
+
+        show("branch", await measure(20, branch), "4")
+        for each in branches:
+            await each.close()
+
+
+async def sessions(provider: DockerProvider, container: str, client: DockerClient) -> None:
+    opened: list[Sandbox] = []
+    spec = SandboxSpec(LIMITS)
+
+    async def checkout() -> None:
+        opened.append(await provider.open(spec))
+        await opened[-1].execute("print(1+1)", timeout=5)
+
+    times: list[float] = []
+    for _ in range(30):
+        await asyncio.sleep(0.05)  # an agent asks its model meanwhile, and another session gets ready
+        times += await measure(1, checkout, warm=0)
+    show("ready session + exec", times, "0.25")
+    for each in opened:
+        await each.close()
+    opened.clear()
+
+    async with DockerProvider(sizes=Sizes(ready=0, sessions=200)) as plain:
+        first = await plain.open(spec)
+        before = memory(client, first.id.partition(".")[0])
+
+        async def fork() -> None:
+            opened.append(await plain.open(spec))
+
+        show("fork", await measure(50, fork), "4")
+        after = memory(client, first.id.partition(".")[0])
+        each = (after - before) / len(opened) / 1024**2
+        print(f"  {'idle memory':46s} {each:.2f} MB a session, {before / 1024**2:.1f} MB the container with one")  # noqa: T201
+
+    async def cold() -> None:
+        async with DockerProvider(sizes=Sizes(ready=0)) as other:
+            session = await other.open(spec)
+            started = time.perf_counter()
+            await session.execute("1", timeout=5)
+            nonlocal_times.append(time.perf_counter() - started)
+
+    nonlocal_times: list[float] = []
+    opened_cold: list[float] = []
+    for _ in range(5):
+        other = DockerProvider(sizes=Sizes(ready=0))
+        started = time.perf_counter()
+        session = await other.open(spec)
+        await session.execute("1", timeout=5)
+        opened_cold.append(time.perf_counter() - started)
+        await other.close()
+    show("container cold, to the first result", opened_cold, "350")
+
+
+def memory(client: DockerClient, container: str) -> int:
+    """Bytes of a container's processes: resident and not file-backed, so that pages shared by forks count once."""
+    found: Any = client.containers.get(container)
+    stats = found.stats(stream=False)["memory_stats"]
+    return int(stats["stats"].get("rss", stats["stats"].get("anon", stats["usage"])))
+
+
+async def run(pin: bool) -> None:
+    client = from_env()
+    processor = min(os.sched_getaffinity(0))
+    if pin:
+        os.sched_setaffinity(0, {processor})
+    print(f"{'pinned to one processor' if pin else 'free'}; load {os.getloadavg()[0]:.1f}")  # noqa: T201
+    show("JSON ping-pong over a unix socket", ping_pong(3000))
+    async with DockerProvider(checkpoints=False) as plain, await plain.open(SandboxSpec(LIMITS)) as sandbox:
+        container = sandbox.id.partition(".")[0]
+        if pin:
+            client.containers.get(container).update(cpuset_cpus=str(processor))  # type: ignore[no-untyped-call]
+        await cells(sandbox)
+        await docker_exec(client, container)
+    async with DockerProvider() as provider:
+        async with await provider.open(SandboxSpec(LIMITS)) as sandbox:
+            container = sandbox.id.partition(".")[0]
+            if pin:
+                client.containers.get(container).update(cpuset_cpus=str(processor))  # type: ignore[no-untyped-call]
+            await checkpointed(provider)
+            await sessions(provider, container, client)
+    await monty()
+    await local_interpreter()
+    print(f"  load {os.getloadavg()[0]:.1f}")  # noqa: T201
+    client.close()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        asyncio.run(run(sys.argv[1] == "--pinned"))
+    else:
+        for way in ("--free", "--pinned"):
+            subprocess.run([sys.executable, __file__, way], check=True)
