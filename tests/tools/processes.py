@@ -54,6 +54,11 @@ class Process:
                 return
         raise AssertionError(f"it never became ready: {''.join(seen)}")
 
+    def wait(self) -> None:
+        """Until it has ended by itself."""
+        if self._process is not None:
+            self._process.wait(10)
+
     def kill(self) -> None:
         process = self._process
         if process is not None:

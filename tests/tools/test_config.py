@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from corral.tools import HttpServer, MCPServer, OAuthClient, StdioServer, ToolConfigError, load_mcp_config
+from corral.tools import HttpServer, MCPServer, OAuthClient, ServerLogin, StdioServer, ToolConfigError, load_mcp_config
 from corral.tools.variables import expand
 
 
@@ -47,10 +47,12 @@ def test_entries_with_a_url_are_servers_over_http(tmp_path: Path) -> None:
             "plain": {"url": "https://a.example/mcp", "headers": {"Authorization": "Bearer ${TOKEN}"}},
             "typed": {"type": "streamable-http", "url": "http://127.0.0.1:1/mcp", "trust": True},
             "older": {"type": "sse", "url": "http://localhost:1/sse"},
+            "person": {"url": "https://c.example/mcp", "login": True},
             "signed": {"type": "http", "url": "https://b.example/mcp", "oauth": oauth},
         },
     )
-    plain, typed, older, signed = (server.config for server in load_mcp_config(path))
+    plain, typed, older, person, signed = (each.config for each in load_mcp_config(path, logins=tmp_path))
+    assert person == HttpServer("https://c.example/mcp", auth=ServerLogin(folder=tmp_path))
     assert plain == HttpServer("https://a.example/mcp", {"Authorization": "Bearer ${TOKEN}"})
     assert typed == HttpServer("http://127.0.0.1:1/mcp", trust=True)
     assert older == HttpServer("http://localhost:1/sse", sse=True)

@@ -135,7 +135,7 @@ async def test_a_server_that_dies_in_a_call_leaves_its_outcome_unknown(perform: 
 
 
 async def test_a_server_that_died_is_started_again_by_the_next_call(perform: Perform, server: Server) -> None:
-    async with Toolbox(server("odd")) as box:
+    async with Toolbox(server("odd", trust=True)) as box:
         first = await perform(box["odd_pid"], {})
         os.kill(int(first.text), signal.SIGKILL)
         with anyio.fail_after(10):

@@ -123,15 +123,15 @@ async def test_one_source_serves_one_loop_after_another(server: LoopbackOAuth) -
         ({"scopes": ["herd:read", "moon"]}, "it refused the scopes 'herd:read moon' (invalid_scope)"),
         ({"resource": "https://elsewhere"}, "it refused: invalid_target: there is no such resource here"),
         ({"client_secret": "${NOT_SET}", "environ": {}}, "it needs ${NOT_SET}, which is not set"),
-        ({"token_url": "/api"}, "this is no token endpoint"),
+        ({"token_url": "/nowhere"}, "it refused: not_found: there is nothing here"),
         ({"token_url": "http://127.0.0.1:9/token"}, "it can't be reached (ConnectError)"),
     ],
 )
 async def test_why_no_token_can_be_had_is_one_sentence(
     server: LoopbackOAuth, options: dict[str, Any], problem: str
 ) -> None:
-    if options.get("token_url") == "/api":
-        options["token_url"] = f"{server.api_url}/animals"
+    if options.get("token_url") == "/nowhere":
+        options = {"token_url": f"{server.url}/nowhere"}
     said: dict[str, Any] = {
         "token_url": server.token_url,
         "client_id": server.client_id,

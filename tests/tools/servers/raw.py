@@ -8,10 +8,14 @@ huge-first  answers a call with a line of 3 MB, the id before the result
 huge-last   the same, the id after the result
 deaf        closes its stdout in a call, and lives on
 malformed   answers a call with what is no result
+growing     lists one more tool after a call, and tells so
+skilled     has two skills, one of which is not what it was listed as
+fickle      describes a tool anew each time it is started; counts its starts in the file named next
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -19,6 +23,7 @@ import sys
 from typing import Any
 
 MODE = sys.argv[1]
+VERSION = "2025-11-25" if MODE == "skilled" else "2024-11-05"
 TOOLS = [{"name": name, "inputSchema": {"type": "object"}} for name in ("greet", "misbehave")]
 
 
@@ -32,6 +37,8 @@ def answer(request: dict[str, Any], result: Any) -> None:
 
 
 def listing() -> dict[str, Any]:
+    if MODE == "fickle":
+        return {"tools": [TOOLS[0] | {"description": f"version {STARTS}"}, TOOLS[1]]}
     return {"tools": TOOLS, "nextCursor": "more"} if MODE == "endless" else {"tools": TOOLS}
 
 
@@ -42,6 +49,12 @@ def misbehave(request: dict[str, Any]) -> None:
             answer(request, result)
         case "huge-last":
             write(json.dumps({"result": result, "jsonrpc": "2.0", "id": request["id"]}))
+        case "growing":
+            TOOLS.append({"name": "grown", "inputSchema": {"type": "object"}})
+            write(json.dumps({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}))
+            answer(request, {"content": []})
+        case "fickle":
+            os._exit(1)
         case "malformed":
             answer(request, {"content": "not a list"})
         case "deaf":
@@ -49,11 +62,44 @@ def misbehave(request: dict[str, Any]) -> None:
             signal.pause()
 
 
+def list_skills() -> dict[str, Any]:
+    skills = [
+        {
+            "uri": f"skill://{name}/SKILL.md",
+            "frontmatter": {"name": name, "description": "How to."},
+            "resources": [{"uri": f"skill://{name}/SKILL.md", "digest": digest_of(name), "size": len(skill(name))}],
+        }
+        for name in ("hay", "chaff")
+    ]
+    return {"skills": skills}
+
+
+def skill(name: str) -> str:
+    return f"---\nname: {name}\ndescription: How to.\n---\nDo it.\n"
+
+
+def digest_of(name: str) -> str:
+    return "sha256:" + hashlib.sha256(skill(name).encode()).hexdigest()
+
+
+def read(request: dict[str, Any]) -> None:
+    uri = request["params"]["uri"]
+    text = skill("hay") if "hay" in uri else skill("chaff").replace("it", "IT")
+    answer(request, {"contents": [{"uri": uri, "text": text}]})
+
+
 def serve(request: dict[str, Any]) -> None:
     match request["method"]:
+        case "skills/list" if MODE == "skilled":
+            answer(request, list_skills())
+        case "resources/read" if MODE == "skilled":
+            read(request)
         case "initialize":
             info = {"name": "raw", "version": "1"}
-            answer(request, {"protocolVersion": "2024-11-05", "capabilities": {"tools": {}}, "serverInfo": info})
+            can: dict[str, Any] = {"tools": {}}
+            if MODE == "skilled":
+                can["extensions"] = {"io.modelcontextprotocol/skills": {}}
+            answer(request, {"protocolVersion": VERSION, "capabilities": can, "serverInfo": info})
         case "tools/list":
             answer(request, listing())
         case "tools/call" if request["params"]["name"] == "misbehave":
@@ -81,6 +127,11 @@ def hang() -> None:
 
 if MODE == "silent":
     hang()
+if MODE == "fickle":
+    with open(sys.argv[2], "a+", encoding="ascii") as file:
+        file.write("x")
+        file.seek(0)
+        STARTS = len(file.read())
 for line in sys.stdin:
     if MODE == "junk":
         write("INFO: starting up…\n{not json")

@@ -1,10 +1,12 @@
 """An MCP server over streamable HTTP, on a port of its own choice or the one given; prints "ready PORT".
 
-With an address in TOKEN_CHECK, a request needs a bearer token with which that address answers 200.
+With an address in TOKEN_CHECK, a request needs a bearer token with which that address answers 200; with one in ISSUER,
+it says that tokens come from there.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -68,12 +70,25 @@ def check(address: str, authorization: str) -> int:
             return error.code
 
 
+def resource(port: int) -> dict[str, object]:
+    return {"resource": f"http://127.0.0.1:{port}/mcp", "authorization_servers": [os.environ.get("ISSUER", "")]}
+
+
+async def answer(send: Any, status: int, body: bytes) -> None:
+    headers = [(b"www-authenticate", b"Bearer"), (b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
 def guarded(app: Any) -> Any:
     address = os.environ.get("TOKEN_CHECK")
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         if address and scope["type"] == "http":
             authorization = dict(scope["headers"]).get(b"authorization", b"").decode()
+            if scope["path"].startswith("/.well-known/oauth-protected-resource"):
+                await answer(send, 200, json.dumps(resource(scope["server"][1])).encode())
+                return
             status = await anyio.to_thread.run_sync(check, address, authorization)
             if status != 200:
                 await send(

@@ -1,23 +1,40 @@
 """Tools: what models may call, where it comes from, and the one gated way to call it."""
 
+from corral.tools.artifacts import Artifacts
 from corral.tools.config import load_mcp_config
 from corral.tools.endpoint import Endpoint, Param
 from corral.tools.errors import BadArguments, TokenError, ToolConfigError, ToolError, ToolSourceError
 from corral.tools.function import tool
+from corral.tools.grants import AuthorizationCode, ClientCredentials, DeviceCode
+from corral.tools.handlers import Elicitation, Handlers, Progress
 from corral.tools.http_tools import HttpTools
 from corral.tools.mcp import MCPServer
 from corral.tools.oauth import OAuthClient, TokenSource, bearer
 from corral.tools.observation import Json, Observation
+from corral.tools.openapi import load_openapi
+from corral.tools.pins import Change, Pins, diff, lock
+from corral.tools.serve import ToolServer
+from corral.tools.server_login import ServerLogin
 from corral.tools.servers import HttpServer, StdioServer
+from corral.tools.skills import Skill
 from corral.tools.source import FunctionTools, ToolSource
+from corral.tools.token_store import FileTokenStore
 from corral.tools.tool import Effect, Tool
 from corral.tools.toolbox import Toolbox
 
 __all__ = [
+    "Artifacts",
+    "AuthorizationCode",
     "BadArguments",
+    "Change",
+    "ClientCredentials",
+    "DeviceCode",
     "Effect",
+    "Elicitation",
     "Endpoint",
+    "FileTokenStore",
     "FunctionTools",
+    "Handlers",
     "HttpServer",
     "HttpTools",
     "Json",
@@ -25,16 +42,24 @@ __all__ = [
     "OAuthClient",
     "Observation",
     "Param",
+    "Pins",
+    "Progress",
+    "ServerLogin",
+    "Skill",
     "StdioServer",
     "TokenError",
     "TokenSource",
     "Tool",
     "ToolConfigError",
     "ToolError",
+    "ToolServer",
     "ToolSource",
     "ToolSourceError",
     "Toolbox",
     "bearer",
+    "diff",
     "load_mcp_config",
+    "load_openapi",
+    "lock",
     "tool",
 ]

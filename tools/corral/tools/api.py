@@ -11,6 +11,7 @@ import anyio
 
 from corral.policy import Label
 from corral.tools.address import origin, show_url
+from corral.tools.breaker import Breaker
 from corral.tools.errors import TokenError
 from corral.tools.observation import Observation
 from corral.tools.reply import Reply, read_retry_after
@@ -32,7 +33,7 @@ HttpClient: TypeAlias = "httpx.AsyncClient | httpx2.AsyncClient"
 _AGAIN: Final = frozenset((429, 502, 503, 504))
 _MAX_REDIRECTS: Final = 5
 _MAX_RETRY_AFTER: Final = 10.0
-_FIRST_WAIT: Final = 0.2
+_FIRST_WAIT: Final = 0.3
 _MAX_WAIT: Final = 5.0
 
 
@@ -75,6 +76,7 @@ class Api:
         self._secret_values = secret_values
         self._max_bytes = max_bytes
         self._tries = tries
+        self._breaker = Breaker(threshold=2 * tries)
 
     async def call(self, message: Message, effect: Effect, label: Label) -> Observation:
         """The answer to `message`, sent again after a failure that may pass, if `effect` allows."""
@@ -98,13 +100,20 @@ class Api:
         import httpx  # keeps start-up light
         import httpx2
 
+        left = self._breaker.time_left
+        if left > 0:
+            text = f"{show_url(self._base_url)} failed several times in a row and is left alone for {left:.0f} s more"
+            return Observation(f"{text}; nothing was sent", is_error=True, label=label)
         try:
             async with self._send(message) as response:
+                self._breaker.worked()
                 return await self._read(response, label)
         except (httpx.ConnectError, httpx2.ConnectError, httpx.ConnectTimeout, httpx2.ConnectTimeout):
+            self._breaker.failed()
             text = f"{show_url(self._base_url)} can't be reached; nothing was sent"
             raise _Unfinished(Observation(text, is_error=True, label=label)) from None
         except (httpx.HTTPError, httpx2.HTTPError) as error:
+            self._breaker.failed()
             outcome = "" if effect.repeatable else "; whether the call took effect is unknown"
             text = f"the exchange with {show_url(self._base_url)} broke off ({type(error).__name__}){outcome}"
             raise _Unfinished(Observation(text, is_error=True, label=label)) from None
@@ -156,9 +165,9 @@ class Api:
 
 
 def _wait(state: RetryCallState) -> float:
-    from tenacity import wait_exponential_jitter
+    from tenacity import wait_random_exponential  # keeps start-up light
 
     error = None if state.outcome is None else state.outcome.exception()
     if isinstance(error, _Unfinished) and error.retry_after is not None:
         return error.retry_after
-    return wait_exponential_jitter(initial=_FIRST_WAIT, max=_MAX_WAIT, jitter=_FIRST_WAIT)(state)
+    return wait_random_exponential(multiplier=_FIRST_WAIT, max=_MAX_WAIT)(state)

@@ -7,14 +7,15 @@ import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from corral.tools.address import carries_secrets
 from corral.tools.errors import ToolConfigError
 from corral.tools.mcp import MCPServer
-from corral.tools.oauth import ClientAuthMethod, OAuthClient
+from corral.tools.oauth import OAuthClient
+from corral.tools.server_login import ServerLogin
 from corral.tools.servers import HttpServer, ServerConfig, StdioServer, find_fault_of_http
 from corral.tools.tool import DEFAULT_TIMEOUT
 
@@ -47,7 +48,7 @@ class _OAuth(BaseModel):
     client_secret: SecretStr
     scopes: list[str] = []
     resource: str | None = None
-    auth_method: ClientAuthMethod = "client_secret_basic"
+    auth_method: Literal["client_secret_basic", "client_secret_post"] = "client_secret_basic"
 
 
 class _Entry(BaseModel):
@@ -65,7 +66,7 @@ class _StdioEntry(_Entry):
     env: dict[str, str] = {}
     cwd: str | None = None
 
-    def config(self, environ: Mapping[str, str] | None) -> StdioServer:
+    def config(self, environ: Mapping[str, str] | None, logins: Path | None) -> StdioServer:
         filters = tuple(self.tools.include), tuple(self.tools.exclude)
         return StdioServer(self.command, tuple(self.args), self.env, self.cwd, self.trust, self.timeout, *filters)
 
@@ -74,27 +75,35 @@ class _HttpEntry(_Entry):
     url: Annotated[str, Field(min_length=1)]
     headers: dict[str, str] = {}
     oauth: _OAuth | None = None
+    login: bool = False
     sse: bool = False
 
-    def config(self, environ: Mapping[str, str] | None) -> HttpServer:
+    def config(self, environ: Mapping[str, str] | None, logins: Path | None) -> HttpServer:
         filters = tuple(self.tools.include), tuple(self.tools.exclude)
-        auth = None if self.oauth is None else OAuthClient(**dict(self.oauth), environ=environ)
+        auth = ServerLogin(folder=logins) if self.login else None
+        if self.oauth is not None:
+            auth = OAuthClient(**dict(self.oauth), environ=environ)
         return HttpServer(self.url, self.headers, auth, self.sse, self.trust, self.timeout, *filters)
 
 
 def load_mcp_config(
-    path: str | os.PathLike[str], *, environ: Mapping[str, str] | None = None, connect_timeout: float = 30.0
+    path: str | os.PathLike[str],
+    *,
+    environ: Mapping[str, str] | None = None,
+    connect_timeout: float = 30.0,
+    logins: str | os.PathLike[str] | None = None,
 ) -> list[MCPServer]:
     """The servers under the file's `mcpServers`, in its order and without those disabled; none is started.
 
     An entry has `command`, and may have `args`, `env` and `cwd`; or it has `url`, and may have `type` ("http" or
     "sse"), `headers` and `oauth` (client credentials: `token_url`, `client_id`, `client_secret`, and perhaps `scopes`,
-    `resource`, `auth_method`). Both may have `timeout` (seconds of a call), `disabled`, `trust` (its annotations are
-    believed) and `tools` with `include` and `exclude`, globs on its tools' own names. What stands beside `mcpServers`
-    is other programs' business.
+    `resource`, `auth_method`), or `login`, true for a person's consent in a browser. Both may have `timeout` (seconds
+    of a call), `disabled`, `trust` (its annotations are believed) and `tools` with `include` and `exclude`, globs on
+    its tools' own names. What stands beside `mcpServers` is other programs' business.
 
     Args:
         environ: Where `${VAR}` is looked up when a server is opened; this process's environment when None.
+        logins: The folder that keeps the tokens of logins; None forgets them with the process.
 
     Raises:
         ToolConfigError: The file can't be read, or an entry is wrong: says the file, the server and the key.
@@ -105,7 +114,7 @@ def load_mcp_config(
         parsed = _parse(f"{place}: server {name!r}", entry)
         if parsed.disabled:
             continue
-        config = _configure(f"{place}: server {name!r}", parsed, environ)
+        config = _configure(f"{place}: server {name!r}", parsed, environ, None if logins is None else Path(logins))
         servers.append(MCPServer(name, config, connect_timeout=connect_timeout, environ=environ))
     return servers
 
@@ -144,9 +153,11 @@ def _parse(place: str, entry: Any) -> _StdioEntry | _HttpEntry:
         raise ToolConfigError(f"{place}: {key}", _say(key, first, list(model.model_fields))) from None
 
 
-def _configure(place: str, entry: _StdioEntry | _HttpEntry, environ: Mapping[str, str] | None) -> ServerConfig:
+def _configure(
+    place: str, entry: _StdioEntry | _HttpEntry, environ: Mapping[str, str] | None, logins: Path | None
+) -> ServerConfig:
     try:
-        config = entry.config(environ)
+        config = entry.config(environ, logins)
     except ToolConfigError as error:
         raise ToolConfigError(f"{place}: oauth.{error.place}", error.problem) from None
     if isinstance(config, HttpServer) and "${" not in config.url:

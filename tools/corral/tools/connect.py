@@ -10,6 +10,7 @@ from corral.tools.address import carries_secrets
 from corral.tools.connection import Connection, ServerTransport
 from corral.tools.errors import ToolSourceError
 from corral.tools.failure import explain
+from corral.tools.handlers import Handlers
 from corral.tools.http import HttpTransport
 from corral.tools.servers import HttpServer, ServerConfig, find_fault_of_http
 from corral.tools.stdio import StdioTransport
@@ -18,7 +19,13 @@ from corral.tools.variables import expand
 __all__ = ["connect"]
 
 
-async def connect(name: str, config: ServerConfig, environ: Mapping[str, str] | None, timeout: float) -> Connection:
+async def connect(
+    name: str,
+    config: ServerConfig,
+    environ: Mapping[str, str] | None,
+    timeout: float,
+    handlers: Handlers | None = None,
+) -> Connection:
     """A connection that has listed the server's tools.
 
     Args:
@@ -28,7 +35,7 @@ async def connect(name: str, config: ServerConfig, environ: Mapping[str, str] | 
     Raises:
         ToolSourceError: There is none; nothing is left running.
     """
-    attempt = _Attempt(name, config, os.environ if environ is None else environ, timeout)
+    attempt = _Attempt(name, config, os.environ if environ is None else environ, timeout, handlers)
     if isinstance(config, HttpServer):
         return await attempt.make(attempt.transport(), "legacy" if config.sse else "auto")
     transport = attempt.transport()
@@ -44,7 +51,15 @@ async def connect(name: str, config: ServerConfig, environ: Mapping[str, str] | 
 class _Attempt:
     """One try to connect, with its deadline."""
 
-    def __init__(self, name: str, config: ServerConfig, environ: Mapping[str, str], timeout: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: ServerConfig,
+        environ: Mapping[str, str],
+        timeout: float,
+        handlers: Handlers | None,
+    ) -> None:
+        self._handlers = handlers
         self._name = name
         self._config = config
         self._environ = environ
@@ -62,7 +77,7 @@ class _Attempt:
             raise ToolSourceError(self._name, f"its configuration needs {error.args[0]}, which is not set") from None
 
     async def make(self, transport: ServerTransport, mode: str) -> Connection:
-        connection = Connection(transport, mode)
+        connection = Connection(transport, mode, self._name, self._handlers)
         try:
             await connection.open(self.time_left)
             return connection

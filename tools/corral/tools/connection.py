@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
 from corral.tools.failure import root_cause
+from corral.tools.handlers import Handlers, Progress, client_options
 from corral.tools.loss import Lost, read_loss
 
 if TYPE_CHECKING:
     import mcp_types
     from mcp.client._transport import TransportStreams
     from mcp.client.client import Client
+    from mcp.shared.dispatcher import ProgressFnT
 
 __all__ = ["Connection", "ServerTransport"]
 
 _MAX_PAGES: Final = 100
+_FIRST_WAIT: Final = 1.0
+_MAX_WAIT: Final = 60.0
 
 
 class ServerTransport(Protocol):
@@ -58,11 +63,16 @@ class Connection:
 
     Args:
         mode: The SDK's way to negotiate a protocol version: "auto" or "legacy".
+        handlers: Called by the server named `name`.
     """
 
-    def __init__(self, transport: ServerTransport, mode: str) -> None:
+    def __init__(self, transport: ServerTransport, mode: str, name: str = "", handlers: Handlers | None = None) -> None:
         self._transport = transport
         self._mode = mode
+        self._name = name
+        self._handlers = handlers or Handlers()
+        self.has_changed = False
+        """The server said that its list of tools is another by now."""
         self._ready = asyncio.Event()
         self._leave = asyncio.Event()
         self._owner: asyncio.Task[None] | None = None
@@ -107,7 +117,7 @@ class Connection:
         if self._client is None or self.is_over:
             raise Lost(f"had stopped ({await self.obituary()})", sent=False)
         try:
-            return await self._client.call_tool(name, arguments)
+            return await self._client.call_tool(name, arguments, progress_callback=self._report_on(name))
         except MCPError as error:
             loss = read_loss(error)
             if loss is not None:
@@ -118,6 +128,28 @@ class Connection:
             if not self.is_over:
                 raise
         raise Lost(f"stopped during the call ({await self.obituary()})", sent=True)
+
+    async def list_again(self, timeout: float) -> None:
+        """Put the tools as they are listed now into `tools`.
+
+        Raises:
+            TimeoutError: The server was silent for too long.
+            Exception: Whatever else the SDK raises.
+        """
+        client, self.has_changed = self.client, False
+        with anyio.fail_after(timeout):
+            self.tools = await _list_tools(client)
+
+    @property
+    def client(self) -> Client:
+        """The SDK's client, for what is not a tool.
+
+        Raises:
+            Lost: The server had stopped.
+        """
+        if self._client is None or self.is_over:
+            raise Lost("had stopped", sent=False)
+        return self._client
 
     @property
     def is_over(self) -> bool:
@@ -153,12 +185,48 @@ class Connection:
     async def _hold(self, scope: anyio.CancelScope) -> None:
         from mcp.client.client import Client  # keeps start-up light
 
-        async with Client(self._transport, mode=self._mode, cache=None) as client:
+        options = client_options(self._name, self._handlers, self._note_change)
+        async with Client(self._transport, mode=self._mode, cache=None, **options) as client:
             self.tools = await _list_tools(client)
             scope.deadline = math.inf
             self._client = client
             self._ready.set()
-            await self._leave.wait()
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._follow_changes, client)
+                await self._leave.wait()
+                group.cancel_scope.cancel()
+
+    async def _follow_changes(self, client: Client) -> None:
+        """Listen for changes of the list of tools, which servers of 2026-07-28 tell on a stream of its own."""
+        from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost  # keeps start-up light
+        from mcp.shared.exceptions import MCPError
+
+        tools = client.server_capabilities.tools
+        if tools is None or not tools.list_changed:
+            return
+        wait = _FIRST_WAIT
+        with suppress(ListenNotSupportedError, MCPError):
+            while not self.is_over:
+                with suppress(SubscriptionLost):
+                    async with client.listen(tools_list_changed=True) as changes:
+                        wait = _FIRST_WAIT
+                        async for _ in changes:
+                            self._note_change()
+                await anyio.sleep(wait)
+                wait = min(wait * 2, _MAX_WAIT)
+
+    def _note_change(self) -> None:
+        self.has_changed = True
+
+    def _report_on(self, tool: str) -> ProgressFnT | None:
+        tell = self._handlers.progress
+        if tell is None:
+            return None
+
+        async def report(progress: float, total: float | None, message: str | None) -> None:
+            tell(Progress(self._name, tool, progress, total, message or ""))
+
+        return report
 
 
 async def _list_tools(client: Client) -> tuple[mcp_types.Tool, ...]:

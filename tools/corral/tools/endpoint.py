@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import NoneType
-from typing import Any, Final, Literal, NotRequired, cast, get_args
+from typing import Any, Final, Literal, NotRequired, Protocol, cast, get_args
 
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
@@ -17,9 +17,9 @@ from corral.tools.hints import Untitled
 from corral.tools.route import Place, Placement, Route
 from corral.tools.tool import DEFAULT_TIMEOUT, Effect
 
-__all__ = ["Endpoint", "Param"]
+__all__ = ["METHODS", "Endpoint", "HttpEndpoint", "Param"]
 
-_METHODS: Final[dict[str, Effect]] = {
+METHODS: Final[dict[str, Effect]] = {
     "GET": Effect.READ,
     "HEAD": Effect.READ,
     "PUT": Effect.IDEMPOTENT,
@@ -30,6 +30,33 @@ _METHODS: Final[dict[str, Effect]] = {
 """What RFC 9110 §9.2 says of each method."""
 _IN_BODY: Final = frozenset(("POST", "PUT", "PATCH"))
 _NAMED: Final = re.compile(r"\{([^{}/]+)\}")
+
+
+class HttpEndpoint(Protocol):
+    """What becomes a tool of an HTTP API."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def timeout(self) -> float: ...
+    @property
+    def read_only(self) -> bool | None: ...
+    @property
+    def output_schema(self) -> dict[str, Any] | None: ...
+
+    def route(self) -> Route:
+        """Where each argument is sent."""
+        ...
+
+    def input_schema(self) -> dict[str, Any]:
+        """JSON Schema of the arguments."""
+        ...
+
+    def effect_of_call(self) -> Effect:
+        """Whether a call may be repeated."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +108,7 @@ class Endpoint:
     output_schema: dict[str, Any] | None = None
 
     def effect_of_call(self) -> Effect:
-        return Effect(self.effect) if self.effect is not None else _METHODS[self.method.upper()]
+        return Effect(self.effect) if self.effect is not None else METHODS[self.method.upper()]
 
     def route(self) -> Route:
         """Where each argument is sent.
@@ -90,8 +117,8 @@ class Endpoint:
             ToolConfigError: The method is unknown, or path and parameters don't fit together.
         """
         method = self.method.upper()
-        if method not in _METHODS:
-            raise self._fault(f"the method {self.method!r} is none of {', '.join(_METHODS)}")
+        if method not in METHODS:
+            raise self._fault(f"the method {self.method!r} is none of {', '.join(METHODS)}")
         if not self.path.startswith("/") or self.path.startswith("//") or "?" in self.path or "#" in self.path:
             raise self._fault(f"a path begins with one '/' and has no query, not {self.path!r}")
         params = {name: _as_param(param) for name, param in self.params.items()}

@@ -53,15 +53,15 @@ class Exchange(httpx2.AsyncClient):
         if request.method == "DELETE":
             return await self._leave(request, options)
         response: httpx2.Response | None = None
-        sent = True
+        sent: bool | None = True
         try:
             response = await self._deliver(request, options)
             problem = await self._judge(request, response)
-            sent = not self.is_over
+            sent = _was_carried_out(request, response)
         except httpx2.HTTPError as error:
             problem, sent = _explain(error, request), not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
         except TokenError as error:
-            problem, sent = f"got nothing: {error}", False
+            problem, sent = f"got nothing: {error}", None
         if request.method == "POST" or self._sse or response is None:
             self.problem = problem
         if problem is None and response is not None:
@@ -147,7 +147,7 @@ class Exchange(httpx2.AsyncClient):
                 return f"answered {said}"
 
     async def _refuse(
-        self, request: httpx2.Request, response: httpx2.Response | None, problem: str, sent: bool
+        self, request: httpx2.Request, response: httpx2.Response | None, problem: str, sent: bool | None
     ) -> httpx2.Response:
         status = 503 if response is None else max(response.status_code, 400)
         if response is not None:
@@ -158,7 +158,9 @@ class Exchange(httpx2.AsyncClient):
             if self._events is not None:
                 await self._events.aclose()
             return httpx2.Response(202, request=request)
-        error = {"code": _FAILED, "message": problem, "data": {SENT: sent}}
+        error: dict[str, Any] = {"code": _FAILED, "message": problem, "data": {SENT: sent}}
+        if sent is None:
+            error = {"code": _FAILED, "message": f"the server {problem}"}
         body = {"jsonrpc": "2.0", "id": _request_id(request), "error": error}
         return httpx2.Response(status, json=body, request=request)
 
@@ -187,6 +189,13 @@ class _Events(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+def _was_carried_out(request: httpx2.Request, response: httpx2.Response) -> bool | None:
+    """Whether a request with a bad answer may have been; None if it was refused, and would be again."""
+    if response.status_code in (400, 404) and "mcp-session-id" in request.headers:
+        return False  # of a session that the server does not know any more
+    return None if 300 <= response.status_code < 500 else True
 
 
 def _judge_redirect(request: httpx2.Request, following: httpx2.Request) -> str | None:

@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 
 from corral.tools.address import is_loopback
 from corral.tools.oauth import TokenSource, bearer
+from corral.tools.server_login import ServerLogin
 
 if TYPE_CHECKING:
     from mcp.client._transport import TransportStreams
 
     from corral.tools.exchange import Exchange
+    from corral.tools.servers import HttpAuth
 
 __all__ = ["MAX_MESSAGE_BYTES", "HttpTransport"]
 
@@ -36,7 +38,7 @@ class HttpTransport:
         self,
         url: str,
         headers: Mapping[str, str],
-        auth: TokenSource | None,
+        auth: HttpAuth | None,
         *,
         secret_headers: Collection[str] = (),
         sse: bool = False,
@@ -46,6 +48,7 @@ class HttpTransport:
         self._headers = dict(headers)
         self._secret_values = tuple(value for name, value in self._headers.items() if name in secret_headers)
         self._auth = auth
+        self._flow: Any = None
         self._sse = sse
         self._max_message_bytes = max_message_bytes
         self._stack = AsyncExitStack()
@@ -88,7 +91,8 @@ class HttpTransport:
         return ()
 
     def secrets(self) -> tuple[str, ...]:
-        held = () if self._auth is None else self._auth.secrets()
+        holder = self._auth if isinstance(self._auth, TokenSource) else self._flow
+        held: tuple[str, ...] = holder.secrets() if hasattr(holder, "secrets") else ()
         return (*held, *(value.removeprefix("Bearer ") for value in self._secret_values))
 
     def _make_exchange(self, headers: Any = None, timeout: Any = None, auth: Any = None) -> Exchange:
@@ -100,11 +104,21 @@ class HttpTransport:
             has_credentials=self._auth is not None or any(name.lower() == "authorization" for name in self._headers),
             sse=self._sse,
             headers=self._headers,
-            auth=None if self._auth is None else bearer(self._auth),
+            auth=self._make_flow(),
             # A proxy of this process's environment can't reach this machine's own loopback.
             trust_env=not is_loopback(urlsplit(self._url).hostname),
         )
         return self._exchange
+
+    def _make_flow(self) -> Any:
+        auth = self._auth
+        if isinstance(auth, ServerLogin):
+            from corral.tools.login_flow import make_flow  # keeps start-up light
+
+            self._flow = make_flow(auth, self._url)
+        else:
+            self._flow = bearer(auth) if isinstance(auth, TokenSource) else auth
+        return self._flow
 
     def _open_sse(self) -> Any:
         from mcp.client.sse import sse_client  # keeps start-up light

@@ -13,7 +13,7 @@ from corral.policy import Admission, Label
 from corral.tools.address import carries_secrets, find_fault, is_loopback, is_private_way
 from corral.tools.api import Api, HttpClient
 from corral.tools.arguments import broken
-from corral.tools.endpoint import Endpoint
+from corral.tools.endpoint import HttpEndpoint
 from corral.tools.errors import BadArguments, ToolConfigError, ToolSourceError
 from corral.tools.names import spell
 from corral.tools.oauth import TokenSource
@@ -53,7 +53,7 @@ class HttpTools:
         self,
         name: str,
         base_url: str,
-        *endpoints: Endpoint,
+        *endpoints: HttpEndpoint,
         auth: TokenSource | None = None,
         headers: Mapping[str, str] | None = None,
         client: HttpClient | None = None,
@@ -76,6 +76,8 @@ class HttpTools:
         if "${" not in base_url and (fault := self._find_fault(base_url)) is not None:
             raise ToolConfigError(f"API {name!r}", fault)
         self._tools: dict[str, Tool] = {}
+        self.left_out: dict[str, str] = {}
+        """One sentence for each operation of a document that can't be a tool, by its name."""
         for endpoint in endpoints:
             if endpoint.name in self._tools:
                 raise ToolConfigError(f"endpoint {endpoint.name!r}", "two endpoints have this name")
@@ -137,7 +139,7 @@ class HttpTools:
             return "tokens and secret headers are sent over https only, except to this machine"
         return None
 
-    def _make_tool(self, endpoint: Endpoint) -> Tool:
+    def _make_tool(self, endpoint: HttpEndpoint) -> Tool:
         route, effect, schema = endpoint.route(), endpoint.effect_of_call(), endpoint.input_schema()
         fault = broken(schema)
         if fault is not None:

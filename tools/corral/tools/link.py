@@ -12,6 +12,7 @@ from corral.tools.breaker import Breaker
 from corral.tools.connect import connect
 from corral.tools.connection import Connection
 from corral.tools.errors import ToolSourceError
+from corral.tools.handlers import Handlers
 from corral.tools.servers import ServerConfig
 
 __all__ = ["Link"]
@@ -36,7 +37,9 @@ class Link:
         environ: Mapping[str, str] | None,
         connect_timeout: float,
         accept: Callable[[Connection], None],
+        handlers: Handlers | None = None,
     ) -> None:
+        self._handlers = handlers
         self._name = name
         self._config = config
         self._environ = environ
@@ -66,6 +69,11 @@ class Link:
                 await asyncio.wait((renewal,))
             if connection is not None:
                 await connection.close()
+
+    @property
+    def has_changed(self) -> bool:
+        """The server said that its list of tools is another by now."""
+        return self._connection is not None and self._connection.has_changed
 
     async def live(self) -> Connection:
         """The connection, made again if it was lost; those who wait share one renewal.
@@ -108,7 +116,7 @@ class Link:
         raise AssertionError("unreachable")
 
     async def _connect(self) -> Connection:
-        connection = await connect(self._name, self._config, self._environ, self._connect_timeout)
+        connection = await connect(self._name, self._config, self._environ, self._connect_timeout, self._handlers)
         try:
             self._accept(connection)
         except BaseException:

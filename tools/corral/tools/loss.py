@@ -34,7 +34,7 @@ def read_loss(error: MCPError) -> Lost | None:
     """The loss that an error of the SDK stands for; None if the server itself answered with it."""
     if error.error.code != _CLOSED:
         return None
-    data = cast("Any", error.error.data)
+    data = error.error.data
     if isinstance(data, dict):
         sent = cast("dict[str, Any]", data).get(SENT)
         if isinstance(sent, bool):

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+import anyio
+
 from corral.policy import Admission, Label
+from corral.tools.annotations import believe
 from corral.tools.arguments import broken
 from corral.tools.connection import Connection
 from corral.tools.contents import observe
 from corral.tools.errors import ToolConfigError, ToolSourceError
+from corral.tools.failure import explain
+from corral.tools.handlers import Handlers
 from corral.tools.link import Link
 from corral.tools.loss import Lost
 from corral.tools.names import matches, spell
 from corral.tools.observation import Observation
 from corral.tools.secrets import hide_secrets
 from corral.tools.servers import HttpServer, ServerConfig, StdioServer
+from corral.tools.skills import Skill, list_skills, read_skill_file
 from corral.tools.tool import Effect, Tool
 
 if TYPE_CHECKING:
@@ -27,19 +33,22 @@ if TYPE_CHECKING:
 __all__ = ["HttpServer", "MCPServer", "StdioServer"]
 
 _MAX_RAW_NAME: Final = 256
+_WAITS: Final = (0.05, 0.4)
+"""Seconds before a lost call is sent again: a dying process may still take connections for a moment."""
 
 
 class MCPServer:
     """One MCP server as a source of tools: its process runs between `__aenter__` and `__aexit__`.
 
     Calls run concurrently over one connection. When that is lost, the next call makes it again, with growing waits; the
-    tools stay those that were listed when it was opened. A call whose answer was lost is sent once more if it can't
-    have had an effect or may be repeated; otherwise its outcome is told to be unknown.
+    tools stay those that were listed when it was opened. A call whose answer was lost is sent again if it can't have
+    had an effect or may be repeated; otherwise its outcome is told to be unknown.
 
     Args:
         name: The first part of its tools' names and resources.
         connect_timeout: Seconds until its tools must be listed.
         environ: Where variables are looked up when it is opened; this process's environment when None.
+        handlers: What the server may ask of the person, and tell.
 
     Raises:
         ToolConfigError: The name would not be told apart in a resource.
@@ -52,6 +61,7 @@ class MCPServer:
         *,
         connect_timeout: float = 30.0,
         environ: Mapping[str, str] | None = None,
+        handlers: Handlers | None = None,
     ) -> None:
         if not name or not name.isprintable() or "/" in name or name == "local":
             raise ToolConfigError(f"server {name!r}", "a server's name is printable, has no '/' and is not 'local'")
@@ -59,6 +69,8 @@ class MCPServer:
         self.config = config
         self._connect_timeout = connect_timeout
         self._environ = environ
+        self._handlers = handlers
+        self._stale: dict[str, str] = {}
         self._link: Link | None = None
         self._tools: dict[str, Tool] = {}
         self.left_out: dict[str, str] = {}
@@ -67,8 +79,8 @@ class MCPServer:
     async def __aenter__(self) -> Self:
         if self._link is not None:
             raise RuntimeError(f"the server {self.name!r} is open already")
-        link = Link(self.name, self.config, self._environ, self._connect_timeout, self._accept)
-        self._tools = {}
+        link = Link(self.name, self.config, self._environ, self._connect_timeout, self._accept, self._handlers)
+        self._tools, self._stale = {}, {}
         await link.open()
         self._link = link
         return self
@@ -86,10 +98,75 @@ class MCPServer:
     async def call(self, name: str, arguments: dict[str, Any], admission: Admission) -> Observation:
         return await self._tools[name].call(arguments, admission)
 
+    @property
+    def has_changed(self) -> bool:
+        """Its tools are others by now than those that were listed; `refresh` takes them."""
+        return bool(self._stale) or (self._link is not None and self._link.has_changed)
+
+    async def refresh(self) -> None:
+        """List the tools again.
+
+        Raises:
+            ToolSourceError: The server can't be reached, or does not answer.
+        """
+        connection = await self._ask(lambda live: live.list_again(self._connect_timeout))
+        self._tools, self._stale = self._take(connection.tools), {}
+
+    async def skills(self) -> tuple[Skill, ...]:
+        """The server's skills (SEP-2640), without their files; none if it has none.
+
+        Raises:
+            ToolSourceError: The server can't be reached, or does not answer.
+        """
+        found: list[Skill] = []
+
+        async def take(live: Connection) -> None:
+            found.extend(await list_skills(live.client))
+
+        await self._ask(take)
+        return tuple(found)
+
+    async def load_skill(self, skill: Skill) -> dict[str, str]:
+        """The texts of a skill's files by URI; untrusted, like all that a server says.
+
+        Raises:
+            ToolSourceError: A file is not what was listed (size, digest, frontmatter), or can't be had.
+        """
+        texts: dict[str, str] = {}
+
+        async def take(live: Connection) -> None:
+            for file in skill.files:
+                texts[file.uri] = await read_skill_file(live.client, self.name, skill, file)
+
+        await self._ask(take)
+        return texts
+
+    async def _ask(self, question: Callable[[Connection], Awaitable[None]]) -> Connection:
+        """Something else than a call, within the connect timeout."""
+        if self._link is None:
+            raise RuntimeError(f"the server {self.name!r} is not open")
+        connection = await self._link.live()
+        try:
+            with anyio.fail_after(self._connect_timeout):
+                await question(connection)
+        except ToolSourceError:
+            raise
+        except TimeoutError:
+            raise ToolSourceError(self.name, f"it did not answer within {self._connect_timeout:g} s") from None
+        except Exception as error:
+            raise ToolSourceError(self.name, f"it did not answer as it should: {explain(error, {})}") from error
+        return connection
+
     def _accept(self, connection: Connection) -> None:
-        """Take the tools of the first connection; those of later ones are only compared, when they are called."""
+        """Take the tools of the first connection; those of a later one must be the same to be called."""
         if self._link is None:
             self._tools = self._take(connection.tools)
+            return
+        found = self._take(connection.tools)
+        self._stale = {name: "is no longer there" for name in self._tools.keys() - found.keys()}
+        for name, tool in self._tools.items():
+            if name in found and found[name].schema_hash != tool.schema_hash:
+                self._stale[name] = "has another definition"
 
     def _take(self, listed: Iterable[mcp_types.Tool]) -> dict[str, Tool]:
         self.left_out.clear()
@@ -114,7 +191,7 @@ class MCPServer:
     def _make_tool(self, listed: mcp_types.Tool) -> Tool:
         resource = f"tool:{self.name}/{listed.name}"
         label = Label.untrusted(resource)
-        effect, read_only = _believe(listed.annotations) if self.config.trust else (Effect.ONCE, False)
+        effect, read_only = believe(listed.annotations) if self.config.trust else (Effect.ONCE, False)
         hints = listed.annotations
         return Tool(
             spell(self.name, listed.name),
@@ -149,27 +226,17 @@ class MCPServer:
     async def _call(
         self, link: Link, name: str, effect: Effect, label: Label, arguments: dict[str, Any]
     ) -> Observation:
-        for is_last in (False, True):
+        for wait in (*_WAITS, None):
             connection = await link.live()
+            if name in self._stale:
+                raise Lost(f"was started again, and its tool {name!r} {self._stale[name]}", sent=False)
             try:
                 result = await connection.call(name, arguments)
             except Lost as loss:
-                if is_last or (loss.sent and not effect.repeatable):
+                if wait is None or (loss.sent and not effect.repeatable):
                     raise
+                await anyio.sleep(wait)
                 continue
             link.worked()
             return hide_secrets(observe(result, label), connection.secrets())
         raise AssertionError("unreachable")
-
-
-def _believe(hints: mcp_types.ToolAnnotations | None) -> tuple[Effect, bool]:
-    """The effect that the hints of a trusted server state, and whether the tool is read-only.
-
-    A tool is open-world unless it says otherwise (specification of 2025-06-18, ToolAnnotations.openWorldHint), and what
-    reads the open world can carry data out of it: never read-only.
-    """
-    if hints is None:
-        return Effect.ONCE, False
-    if hints.read_only_hint:
-        return Effect.READ, hints.open_world_hint is False
-    return (Effect.IDEMPOTENT if hints.idempotent_hint else Effect.ONCE), False

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from corral.tools.address import carries_secrets, find_fault, is_private_way
 from corral.tools.oauth import TokenSource
+from corral.tools.server_login import ServerLogin
 from corral.tools.tool import DEFAULT_TIMEOUT
 
-__all__ = ["HttpServer", "ServerConfig", "StdioServer", "find_fault_of_http"]
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = ["HttpAuth", "HttpServer", "ServerConfig", "StdioServer", "find_fault_of_http"]
+
+
+HttpAuth: TypeAlias = "TokenSource | ServerLogin | httpx2.Auth"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +50,14 @@ class HttpServer:
     Attributes:
         url: Of its MCP endpoint; may name variables. Redirects to another origin are not followed.
         headers: Sent with every request; their values may name variables, so that no secret stands in a file.
-        auth: Gives the access token of each request. Tokens and secret headers go over TLS or stay on this machine.
+        auth: Gives the access token of each request, or logs in as the server says, or is an `Auth` of httpx2. Tokens
+            and secret headers go over TLS or stay on this machine.
         sse: It speaks the HTTP+SSE transport of 2024-11-05 instead of streamable HTTP.
     """
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
-    auth: TokenSource | None = None
+    auth: HttpAuth | None = None
     sse: bool = False
     trust: bool = False
     timeout: float = DEFAULT_TIMEOUT

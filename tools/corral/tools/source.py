@@ -12,7 +12,7 @@ from corral.tools.function import make_tool
 from corral.tools.observation import Observation
 from corral.tools.tool import Tool
 
-__all__ = ["FunctionTools", "ToolSource"]
+__all__ = ["FunctionTools", "ToolSource", "as_source", "refuse_twins"]
 
 
 @runtime_checkable
@@ -75,3 +75,20 @@ class FunctionTools:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return None
+
+
+def as_source(source: ToolSource | Tool | Callable[..., Any]) -> ToolSource:
+    """A source as it is; a tool or a function as a source of its own."""
+    if isinstance(source, Tool):
+        return FunctionTools(source)
+    if isinstance(source, ToolSource):
+        return source
+    return FunctionTools(source)
+
+
+def refuse_twins(sources: list[ToolSource]) -> None:
+    """Raise if two have one name; functions may share theirs."""
+    names = [source.name for source in sources if not isinstance(source, FunctionTools)]
+    for name in names:
+        if names.count(name) > 1:
+            raise ToolConfigError("toolbox", f"two sources are called {name!r}; rename one")

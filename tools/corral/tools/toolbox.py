@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self, cast
 
 import anyio
 
+from corral.tools.artifacts import Artifacts
 from corral.tools.errors import ToolConfigError, ToolError, ToolSourceError
 from corral.tools.failure import explain
 from corral.tools.names import distinguish, matches
-from corral.tools.source import FunctionTools, ToolSource
+from corral.tools.offer import Offer
+from corral.tools.pins import Pins
+from corral.tools.search import SearchIndex
+from corral.tools.source import ToolSource, as_source, refuse_twins
 from corral.tools.tool import Tool
 
 __all__ = ["Toolbox"]
+
+_CHANGES: Final = {
+    "added": "nobody approved it yet",
+    "changed": "its definition is not the one that was approved",
+}
 
 
 class Toolbox:
@@ -26,6 +35,9 @@ class Toolbox:
         include: Globs on a tool's name or resource, such as "tool:time/*"; a tool that none fits is left out.
         exclude: The same, for tools that are left out.
         strict: A source that fails to open fails the toolbox; otherwise it is told in `failures`.
+        max_offered: Tools that a model is shown at first; with more there is `search_tools`. None shows all.
+        pins: Approved definitions; a source's tool that has none, or another one, is withheld and told in `failures`.
+        artifacts: Keeps results that are too long, of which models get head and tail; adds the tool that reads on.
 
     Raises:
         ToolConfigError: Two sources have one name, or a function can't be a tool.
@@ -37,16 +49,24 @@ class Toolbox:
         include: Sequence[str] = ("*",),
         exclude: Sequence[str] = (),
         strict: bool = False,
+        max_offered: int | None = None,
+        pins: Pins | None = None,
+        artifacts: Artifacts | None = None,
     ) -> None:
-        self._sources = [_as_source(source) for source in sources]
+        self._sources = [as_source(source) for source in (*sources, *(() if artifacts is None else (artifacts,)))]
+        self._max_offered = max_offered
+        self._offer: Offer | None = None
+        self._pins = pins
+        self._artifacts = artifacts
         self._include = tuple(include)
         self._exclude = tuple(exclude)
         self._strict = strict
         self._opened: list[ToolSource] = []
         self._tools: dict[str, Tool] | None = None
+        self._index: SearchIndex | None = None
         self.failures: dict[str, str] = {}
         """One sentence for each source that could not be opened ("time") and each tool left out ("time/odd tool")."""
-        _refuse_twins(self._sources)
+        refuse_twins(self._sources)
 
     async def __aenter__(self) -> Self:
         if self._tools is not None:
@@ -57,7 +77,7 @@ class Toolbox:
         except BaseException:
             await self._close_all()
             raise
-        self._tools = {tool.name: tool for tool in distinguish(self._chosen(found))}
+        self._tools = self._arrange(found)
         return self
 
     async def __aexit__(
@@ -75,6 +95,42 @@ class Toolbox:
     def tools(self) -> tuple[Tool, ...]:
         """All tools: source by source, each in its own order."""
         return tuple(self._by_name().values())
+
+    @property
+    def offered(self) -> tuple[Tool, ...]:
+        """The tools to show a model now: all, or with `max_offered` the few that it begins with and those it found."""
+        return self.tools if self._offer is None else self._offer.shown
+
+    @property
+    def has_changed(self) -> bool:
+        """The tools of a source are others by now; `refresh` takes them."""
+        return any(getattr(source, "has_changed", False) for source in self._opened)
+
+    async def refresh(self) -> None:
+        """List the tools of the sources that can say so again; a source that fails keeps those it had.
+
+        What was withheld, left out or failed is told anew in `failures`.
+        """
+        self._by_name()
+        failed = {name: why for name, why in self.failures.items() if name in {each.name for each in self._unopened()}}
+        found: list[Tool] = []
+        for source in self._opened_in_order():
+            if hasattr(source, "refresh"):
+                try:
+                    await cast("Any", source).refresh()
+                except ToolError as error:
+                    failed[source.name] = str(error)
+            found += await source.tools()
+        self.failures.clear()
+        self.failures.update(failed)
+        self._tell_left_out()
+        self._tools = self._arrange(found)
+
+    def search(self, query: str, limit: int = 5) -> list[Tool]:
+        """The tools whose names, descriptions and parameters fit the words of `query` best, best first."""
+        if self._index is None:
+            self._index = SearchIndex(self.tools)
+        return self._index.search(query, limit)
 
     def __getitem__(self, name: str) -> Tool:
         return self._by_name()[name]
@@ -102,6 +158,37 @@ class Toolbox:
             raise RuntimeError("the toolbox is not open: its tools exist inside `async with toolbox:`")
         return self._tools
 
+    def _arrange(self, found: list[Tool]) -> dict[str, Tool]:
+        tools = distinguish(self._chosen(found))
+        self._index = None
+        if self._artifacts is not None:
+            shorten = self._artifacts.shorten
+            tools = [tool if tool.resource.startswith("tool:results/") else tool.shortened(shorten) for tool in tools]
+        self._offer = None
+        if self._max_offered is not None and len(tools) > self._max_offered:
+            self._offer = Offer(tools, self._max_offered)
+            tools.append(self._offer.search)
+        return {tool.name: tool for tool in tools}
+
+    def _opened_in_order(self) -> list[ToolSource]:
+        return [source for source in self._sources if source in self._opened]
+
+    def _unopened(self) -> list[ToolSource]:
+        return [source for source in self._sources if source not in self._opened]
+
+    def _is_approved(self, tool: Tool) -> bool:
+        change = None if self._pins is None else self._pins.change(tool)
+        if change is None or (self._artifacts is not None and tool.resource.startswith("tool:results/")):
+            return True
+        name = tool.resource.removeprefix("tool:")
+        self.failures[name] = f"it is withheld: {_CHANGES[change]}; look at the difference, then lock it anew"
+        return False
+
+    def _tell_left_out(self) -> None:
+        for source in self._opened:
+            left_out: dict[str, str] = getattr(source, "left_out", {})
+            self.failures.update({f"{source.name}/{name}": why for name, why in left_out.items()})
+
     def _chosen(self, found: list[Tool]) -> list[Tool]:
         chosen: dict[str, Tool] = {}
         for tool in found:
@@ -109,7 +196,8 @@ class Toolbox:
                 continue
             if tool.resource in chosen:
                 raise ToolConfigError(f"tool {tool.name!r}", f"two tools are called {tool.resource}")
-            chosen[tool.resource] = tool
+            if self._is_approved(tool):
+                chosen[tool.resource] = tool
         return list(chosen.values())
 
     async def _open_all(self) -> list[Tool]:
@@ -132,9 +220,7 @@ class Toolbox:
         if errors and self._strict:
             raise errors[min(errors)]
         self.failures.update({self._sources[place].name: str(errors[place]) for place in sorted(errors)})
-        for source in self._opened:
-            left_out: dict[str, str] = getattr(source, "left_out", {})
-            self.failures.update({f"{source.name}/{name}": why for name, why in left_out.items()})
+        self._tell_left_out()
         return [tool for place in sorted(found) for tool in found[place]]
 
     async def _close_all(self) -> None:
@@ -150,18 +236,3 @@ class Toolbox:
             await source.__aexit__(None, None, None)
         except Exception as error:  # noqa: BLE001 - a source is foreign code, and the others must be closed too
             self.failures[source.name] = f"{source.name}: it could not be closed: {explain(error, {})}"
-
-
-def _as_source(source: ToolSource | Tool | Callable[..., Any]) -> ToolSource:
-    if isinstance(source, Tool):
-        return FunctionTools(source)
-    if isinstance(source, ToolSource):
-        return source
-    return FunctionTools(source)
-
-
-def _refuse_twins(sources: list[ToolSource]) -> None:
-    names = [source.name for source in sources if not isinstance(source, FunctionTools)]
-    for name in names:
-        if names.count(name) > 1:
-            raise ToolConfigError("toolbox", f"two sources are called {name!r}; rename one")

@@ -13,28 +13,20 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote_plus
 
-__all__ = ["Grants", "Refusal", "Scopes"]
+from corral.tools.testing.consents import Consents
+from corral.tools.testing.refusal import Refusal, Scopes
 
-Scopes = frozenset[str]
+__all__ = ["Grants"]
+
 _REALM: Final = "corral loopback"
-
-
-class Refusal(Exception):
-    """An error answer of the token endpoint (RFC 6749 §5.2) or of the API (RFC 6750 §3.1)."""
-
-    def __init__(self, status: int, error: str, description: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(status, error, description)
-        self.status = status
-        self.error = error
-        self.description = description
-        self.headers = dict(headers or {})
 
 
 @dataclass
 class Grants:
-    """The tokens of one client, and who may have more; safe to use from many threads.
+    """The tokens of two clients, and who may have more; safe to use from many threads.
 
     Attributes:
+        public_id: A client without a secret, which gets tokens only by a person's consent.
         issued: How many tokens were given.
     """
 
@@ -42,7 +34,9 @@ class Grants:
     client_secret: str
     scopes: Scopes
     lifetime: float
-    resource: str
+    resources: frozenset[str]
+    public_id: str
+    consents: Consents
     issued: int = 0
     _live: dict[str, tuple[float, Scopes]] = field(default_factory=dict[str, tuple[float, Scopes]], repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -53,19 +47,43 @@ class Grants:
         Raises:
             Refusal: Something is wrong with it.
         """
-        repeated = [name for name, values in form.items() if len(values) > 1]
-        if repeated:
-            raise Refusal(400, "invalid_request", f"{repeated[0]} is given more than once")
-        said = {name: values[0] for name, values in form.items()}
-        self._authenticate(authorization, said)
-        if said.get("grant_type") != "client_credentials":
-            raise Refusal(400, "unsupported_grant_type", "only client_credentials is")
-        if said.get("resource", self.resource) != self.resource:
+        said = self._read(form)
+        client_id = self._authenticate(authorization, said)
+        if "resource" in said and said["resource"] not in self.resources:
             raise Refusal(400, "invalid_target", "there is no such resource here")
-        wanted = frozenset(said["scope"].split(" ")) if said.get("scope") else self.scopes
-        if not wanted <= self.scopes:
-            raise Refusal(400, "invalid_scope", f"known are {' '.join(sorted(self.scopes))}")
-        return self._give(wanted)
+        match said.get("grant_type"):
+            case "client_credentials" if client_id == self.client_id:
+                return self._give(self._scopes(said))
+            case "authorization_code":
+                scopes = self.consents.take_code(said, client_id)
+                return self._give(scopes, self.consents.start_family(scopes, client_id))
+            case "urn:ietf:params:oauth:grant-type:device_code":
+                scopes = self.consents.take_device(said, client_id)
+                return self._give(scopes, self.consents.start_family(scopes, client_id))
+            case "refresh_token":
+                return self._give(*self.consents.rotate(said, client_id))
+            case _:
+                raise Refusal(400, "unsupported_grant_type", "not for this client")
+
+    def authorize(self, query: Mapping[str, list[str]]) -> str:
+        """Where a browser is sent after the consent.
+
+        Raises:
+            Refusal: Something is wrong with the question.
+        """
+        said = self._read(query)
+        self._know(said.get("client_id", ""))
+        return self.consents.authorize(said, said["client_id"], self._scopes(said))
+
+    def begin_device(self, form: Mapping[str, list[str]], url: str) -> dict[str, object]:
+        """The codes of a device.
+
+        Raises:
+            Refusal: Something is wrong with the question.
+        """
+        said = self._read(form)
+        self._know(said.get("client_id", ""))
+        return self.consents.begin_device(said["client_id"], self._scopes(said), url)
 
     def check(self, authorization: str | None, scope: str) -> None:
         """Let a request with a live token of this scope pass.
@@ -90,7 +108,23 @@ class Grants:
         with self._lock:
             self._live.clear()
 
-    def _give(self, scopes: Scopes) -> dict[str, object]:
+    def _read(self, form: Mapping[str, list[str]]) -> dict[str, str]:
+        repeated = [name for name, values in form.items() if len(values) > 1]
+        if repeated:
+            raise Refusal(400, "invalid_request", f"{repeated[0]} is given more than once")
+        return {name: values[0] for name, values in form.items()}
+
+    def _scopes(self, said: Mapping[str, str]) -> Scopes:
+        wanted = frozenset(said["scope"].split(" ")) if said.get("scope") else self.scopes
+        if not wanted <= self.scopes:
+            raise Refusal(400, "invalid_scope", f"known are {' '.join(sorted(self.scopes))}")
+        return wanted
+
+    def _know(self, client_id: str) -> None:
+        if client_id not in (self.client_id, self.public_id):
+            raise Refusal(400, "invalid_request", "unknown client")
+
+    def _give(self, scopes: Scopes, refresh: str | None = None) -> dict[str, object]:
         token = secrets.token_urlsafe(24)
         with self._lock:
             self.issued += 1
@@ -100,9 +134,12 @@ class Grants:
             "token_type": "Bearer",
             "expires_in": self.lifetime,
             "scope": " ".join(sorted(scopes)),
+            **({} if refresh is None else {"refresh_token": refresh}),
         }
 
-    def _authenticate(self, authorization: str | None, said: Mapping[str, str]) -> None:
+    def _authenticate(self, authorization: str | None, said: Mapping[str, str]) -> str:
+        if authorization is None and said.get("client_id") == self.public_id and "client_secret" not in said:
+            return self.public_id
         basic = _read_basic(authorization)
         posted = said.get("client_id", ""), said.get("client_secret", "")
         if basic is not None and "client_secret" in said:
@@ -113,6 +150,7 @@ class Grants:
             raise Refusal(
                 401, "invalid_client", "unknown client or wrong secret", {"WWW-Authenticate": f'Basic realm="{_REALM}"'}
             )
+        return client_id
 
 
 def _read_basic(authorization: str | None) -> tuple[str, str] | None:

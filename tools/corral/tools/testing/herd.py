@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import unquote
 
-from corral.tools.testing.grants import Refusal
+from corral.tools.testing.refusal import Refusal
 
 __all__ = ["Herd"]
 

@@ -11,8 +11,10 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
-from corral.tools.testing.grants import Grants, Refusal
+from corral.tools.testing.consents import Consents
+from corral.tools.testing.grants import Grants
 from corral.tools.testing.herd import Herd
+from corral.tools.testing.refusal import Refusal
 
 __all__ = ["LoopbackOAuth"]
 
@@ -20,7 +22,10 @@ _MAX_BODY: Final = 1024 * 1024
 
 
 class LoopbackOAuth:
-    """A strict authorization server (client credentials) with an API behind it; standard library only.
+    """A strict authorization server with an API behind it; standard library only.
+
+    It gives tokens for client credentials, for codes of a browser (PKCE needed, consent at once) and of a device, and
+    for refresh tokens, which rotate: one that is used a second time ends the session.
 
     It listens between `__enter__` and `__exit__` on a port that the system chooses, in a thread of its own.
 
@@ -29,19 +34,32 @@ class LoopbackOAuth:
             herd = HttpTools("herd", server.api_url, Endpoint("animals", "GET", "/animals"), auth=auth)
 
     Args:
-        lifetime: Seconds that a token is valid.
+        lifetime: Seconds that an access token is valid.
         scopes: What may be asked for.
+        interval: Seconds between a device's questions.
+        resources: What tokens may be asked for beside the API, such as an MCP server's URL.
 
     Attributes:
         client_secret: New for each server.
+        public_id: A client without a secret, for what a person consents to.
         herd: What the API shows and changes; see `Herd` for its endpoints.
         requests: Each request so far, as "GET /api/animals 200", in the order in which they were answered.
     """
 
-    def __init__(self, *, lifetime: float = 300.0, scopes: Iterable[str] = ("herd:read", "herd:write")) -> None:
+    def __init__(
+        self,
+        *,
+        lifetime: float = 300.0,
+        scopes: Iterable[str] = ("herd:read", "herd:write"),
+        interval: float = 0.1,
+        resources: Iterable[str] = (),
+    ) -> None:
         self.client_id = "corral-demo"
         self.client_secret = secrets.token_urlsafe(24)
+        self.public_id = "corral-native"
         self.herd = Herd()
+        self._interval = interval
+        self._resources = frozenset(resources)
         self.requests: list[str] = []
         self._scopes = frozenset(scopes)
         self._lifetime = lifetime
@@ -52,7 +70,16 @@ class LoopbackOAuth:
         server = _Server(("127.0.0.1", 0), _Handler)
         self._server = server
         self.url = f"http://127.0.0.1:{server.server_address[1]}"
-        self._grants = Grants(self.client_id, self.client_secret, self._scopes, self._lifetime, self.api_url)
+        self._grants = Grants(
+            self.client_id,
+            self.client_secret,
+            self._scopes,
+            self._lifetime,
+            self._resources | {self.api_url},
+            self.public_id,
+            Consents(self._interval),
+        )
+        server.url = self.url
         server.grants, server.herd, server.seen = self._grants, self.herd, self.requests
         self._thread = threading.Thread(target=server.serve_forever, args=(0.02,), name="loopback oauth", daemon=True)
         self._thread.start()
@@ -72,6 +99,14 @@ class LoopbackOAuth:
         return f"{self.url}/oauth/token"
 
     @property
+    def authorize_url(self) -> str:
+        return f"{self.url}/oauth/authorize"
+
+    @property
+    def device_url(self) -> str:
+        return f"{self.url}/oauth/device"
+
+    @property
     def api_url(self) -> str:
         """The base of the API; also the one `resource` that tokens are given for."""
         return f"{self.url}/api"
@@ -80,8 +115,16 @@ class LoopbackOAuth:
     def tokens_issued(self) -> int:
         return self._grants.issued
 
+    def approve(self, user_code: str) -> None:
+        """Consent to what a device asked for.
+
+        Raises:
+            LookupError: There is no such code.
+        """
+        self._grants.consents.approve(user_code)
+
     def revoke_all(self) -> None:
-        """Make every token given so far invalid, as if the server had been set up anew."""
+        """Make every access token given so far invalid; refresh tokens stay."""
         self._grants.revoke_all()
 
 
@@ -90,6 +133,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
     grants: Grants
     herd: Herd
+    url: str
     seen: list[str]
 
 
@@ -128,19 +172,41 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bytes) -> tuple[int, Any]:
         url = urlsplit(self.path)
         authorization = self.headers.get("Authorization")
-        if url.path == "/oauth/token":
-            return 200, self._issue(authorization, body)
+        match url.path:
+            case "/oauth/token":
+                return 200, self.server.grants.issue(authorization, self._form(body))
+            case "/oauth/device":
+                return 200, self.server.grants.begin_device(self._form(body), self.server.url)
+            case "/.well-known/oauth-authorization-server":
+                return 200, self._describe(self.server.url)
+            case "/oauth/authorize":
+                there = self.server.grants.authorize(parse_qs(url.query, keep_blank_values=True))
+                raise Refusal(302, "found", "consented", {"Location": there})
+            case _:
+                pass
         if not url.path.startswith("/api/"):
             raise Refusal(404, "not_found", "there is nothing here")
         self.server.grants.check(authorization, Herd.scope_of(self.command))
         return self.server.herd.answer(self.command, url.path.removeprefix("/api"), parse_qs(url.query), body)
 
-    def _issue(self, authorization: str | None, body: bytes) -> dict[str, object]:
+    def _describe(self, url: str) -> dict[str, object]:
+        """The server's metadata (RFC 8414)."""
+        return {
+            "issuer": url,
+            "authorization_endpoint": f"{url}/oauth/authorize",
+            "token_endpoint": f"{url}/oauth/token",
+            "device_authorization_endpoint": f"{url}/oauth/device",
+            "response_types_supported": ["code"],
+            "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+            "code_challenge_methods_supported": ["S256"],
+            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+        }
+
+    def _form(self, body: bytes) -> dict[str, list[str]]:
         kind = (self.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
         if self.command != "POST" or kind != "application/x-www-form-urlencoded":
             raise Refusal(400, "invalid_request", "expected a form sent by POST")
-        form = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
-        return self.server.grants.issue(authorization, form)
+        return parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
 
     def _send(self, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
         body = b"" if value is None else json.dumps(value).encode()

@@ -1,0 +1,59 @@
+"""Results too long for a model."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from corral.tools import Artifacts, Observation, Tool, Toolbox, tool
+
+Perform = Callable[[Tool, dict[str, Any]], Awaitable[Observation]]
+
+
+@tool
+def log() -> str:
+    """A long text."""
+    return "start " + "x" * 50_000 + " end"
+
+
+@tool
+def table() -> dict[str, Any]:
+    """A long value."""
+    return {"rows": [{"name": f"row {number}", "a/b": number} for number in range(5000)]}
+
+
+@tool
+def short() -> str:
+    """A short text."""
+    return "short"
+
+
+async def test_a_long_result_is_given_by_its_ends_and_read_on_by_name(perform: Perform, tmp_path: Path) -> None:
+    async with Toolbox(log, table, short, artifacts=Artifacts(tmp_path / "kept", max_chars=1000)) as box:
+        assert (await perform(box["short"], {})).text == "short"
+        seen = await perform(box["log"], {})
+        assert len(seen.text) < 1200
+        assert seen.text.startswith("start xxx")
+        assert seen.text.endswith("xxx end")
+        name = seen.text.partition("artifact='")[2].partition("'")[0]
+        assert stat.S_IMODE((tmp_path / "kept" / name).stat().st_mode) == 0o600
+        rest = await perform(box["read_result"], {"artifact": name, "offset": 50_000, "length": 100})
+        assert rest.text == "x" * 6 + " end"
+        assert rest.label == seen.label
+        unknown = await perform(box["read_result"], {"artifact": "../../etc/passwd"})
+        assert unknown.is_error
+
+
+async def test_a_part_of_a_long_json_result_is_selected_by_pointer(perform: Perform, tmp_path: Path) -> None:
+    async with Toolbox(table, artifacts=Artifacts(tmp_path, max_chars=1000)) as box:
+        seen = await perform(box["table"], {})
+        assert isinstance(seen.structured, dict)
+        name = seen.text.partition("artifact='")[2].partition("'")[0]
+        read = box["read_result"]
+        assert (await perform(read, {"artifact": name, "pointer": "/rows/4999/a~1b"})).text == "4999"
+        assert (await perform(read, {"artifact": name, "pointer": "/rows/1"})).text == '{"name": "row 1", "a/b": 1}'
+        lost = await perform(read, {"artifact": name, "pointer": "/rows/5000"})
+        assert lost.is_error
+        assert lost.text == "'/rows/5000' leads nowhere in it: a list of 5000 has no '5000'"

@@ -1,0 +1,38 @@
+"""What failed several times in a row is left alone for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from corral.tools import Endpoint, HttpTools, Observation, Tool, Toolbox
+from corral.tools.breaker import Breaker
+
+from .plain import Answer, plain
+
+Perform = Callable[[Tool, dict[str, Any]], Awaitable[Observation]]
+
+
+def test_it_opens_after_failures_in_a_row_and_each_time_for_longer() -> None:
+    now = 0.0
+    breaker = Breaker(threshold=2, pause=3.0, clock=lambda: now)
+    breaker.failed()
+    breaker.worked()
+    breaker.failed()
+    assert breaker.time_left == 0
+    breaker.failed()
+    assert breaker.time_left == 3
+    now = 3.0
+    assert breaker.time_left == 0
+    breaker.failed()
+    assert breaker.time_left == 6
+    breaker.worked()
+    assert breaker.time_left == 0
+
+
+async def test_a_host_that_breaks_off_each_call_is_left_alone(perform: Perform) -> None:
+    with plain(Answer(breaks=True)) as server:
+        async with Toolbox(HttpTools("api", server.url, Endpoint("note", "POST", "/"), tries=2)) as box:
+            seen = [await perform(box["api_note"], {}) for _ in range(5)]
+    assert len(server.asked) == 4
+    assert "is left alone for 2 s more; nothing was sent" in seen[-1].text

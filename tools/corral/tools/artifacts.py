@@ -1,0 +1,132 @@
+"""Results that are too long for a model, kept as files, and the tool that reads on in them."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from corral.policy import Admission, Label
+from corral.tools.observation import Json, Observation
+from corral.tools.tool import Effect, Tool
+
+__all__ = ["Artifacts"]
+
+_MAX_PART: Final = 20_000
+_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "artifact": {"type": "string", "description": "As the shortened result named it."},
+        "pointer": {
+            "type": "string",
+            "description": "JSON Pointer into a JSON result, such as /items/0/name; empty for all of it.",
+        },
+        "offset": {"type": "integer", "description": "Characters to skip.", "default": 0},
+        "length": {"type": "integer", "description": f"Characters to read, at most {_MAX_PART}.", "default": 8000},
+    },
+    "required": ["artifact"],
+    "additionalProperties": False,
+}
+
+
+class Artifacts:
+    """A folder for whole results, and a source with one tool, `read_result`, which reads them in parts.
+
+    Files are the owner's only. They stay when the toolbox is closed; who made the folder removes it.
+
+    Args:
+        folder: Made when the first result is kept.
+        max_chars: Of a result that is given whole; of a longer one, head and tail are.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, max_chars: int = 20_000) -> None:
+        self.name = "results"
+        self._folder = Path(folder)
+        self._max_chars = max_chars
+        self._labels: dict[str, Label] = {}
+        self._tool = Tool(
+            "read_result",
+            "tool:results/read_result",
+            self._read,
+            description="Read on in a result that was shortened.",
+            input_schema=_SCHEMA,
+            effect=Effect.READ,
+            read_only=True,
+        )
+
+    def shorten(self, tool: str, observation: Observation) -> Observation:
+        """The observation itself, or one with head and tail of its text and the name of the file that has all."""
+        text = observation.text
+        if len(text) <= self._max_chars:
+            return observation
+        name = self._keep(tool, observation)
+        head, tail = text[: self._max_chars * 2 // 3], text[-(self._max_chars // 3) :]
+        left_out = len(text) - len(head) - len(tail)
+        note = f"\n[… {left_out} characters left out; read them with read_result(artifact={name!r}) …]\n"
+        return replace(observation, text=head + note + tail)
+
+    async def tools(self) -> list[Tool]:
+        return [self._tool]
+
+    async def call(self, name: str, arguments: dict[str, Any], admission: Admission) -> Observation:
+        return await self._tool.call(arguments, admission)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def _keep(self, tool: str, observation: Observation) -> str:
+        is_json = observation.structured is not None
+        name = f"{tool[:40]}-{secrets.token_hex(4)}.{'json' if is_json else 'txt'}"
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        text = json.dumps(observation.structured, ensure_ascii=False) if is_json else observation.text
+        descriptor = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogatepass") as file:
+            file.write(text)
+        self._labels[name] = observation.label
+        return name
+
+    async def _read(self, arguments: dict[str, Any]) -> Observation:
+        name = arguments["artifact"]
+        if name not in self._labels:
+            return Observation(f"there is no result {name!r} of this run", is_error=True)
+        label = self._labels[name]
+        text = (self._folder / name).read_text(encoding="utf-8", errors="surrogatepass")
+        pointer = arguments.get("pointer") or ""
+        if pointer:
+            try:
+                value = _select(json.loads(text), pointer)
+            except (ValueError, LookupError) as error:
+                return Observation(f"{pointer!r} leads nowhere in it: {error}", is_error=True, label=label)
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        offset = max(0, arguments.get("offset", 0))
+        part = text[offset : offset + min(max(1, arguments.get("length", 8000)), _MAX_PART)]
+        left = len(text) - offset - len(part)
+        return Observation(part + (f"\n[… {left} characters more]" if left > 0 else ""), label=label)
+
+
+def _select(value: Json, pointer: str) -> Json:
+    """What a JSON Pointer (RFC 6901) names."""
+    if not pointer.startswith("/"):
+        raise ValueError("a pointer begins with /")
+    for step in pointer.split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, list):
+            if not key.isdigit() or int(key) >= len(value):
+                raise LookupError(f"a list of {len(value)} has no {key!r}")
+            value = value[int(key)]
+        elif isinstance(value, dict):
+            if key not in value:
+                raise LookupError(f"no {key!r}; there are {', '.join(list(value)[:20])}")
+            value = value[key]
+        else:
+            raise LookupError(f"{key!r} is asked of a {type(value).__name__}")
+    return value

@@ -1,0 +1,153 @@
+"""The ways to a first token: for the program itself, or for a person who consents in a browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+import webbrowser
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+from urllib.parse import urlencode, urlsplit
+
+import anyio
+
+from corral.tools.address import find_fault, is_private_way
+from corral.tools.errors import TokenError
+from corral.tools.redirect import RedirectListener
+from corral.tools.token import Token
+from corral.tools.token_endpoint import RefusedGrant, TokenEndpoint
+
+__all__ = ["AuthorizationCode", "ClientCredentials", "DeviceCode", "Grant"]
+
+_LOGIN_TIME: Final = 300.0
+_POLL: Final = 5.0  # RFC 8628 §3.2
+
+
+class Grant(Protocol):
+    """How a client comes to a token when it has none that can be renewed."""
+
+    @property
+    def is_interactive(self) -> bool:
+        """A person must consent."""
+        ...
+
+    async def first(self, endpoint: TokenEndpoint) -> Token:
+        """A new token.
+
+        Raises:
+            TokenError: None was given.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCredentials:
+    """The program acts for itself (RFC 6749 §4.4)."""
+
+    is_interactive = False
+
+    async def first(self, endpoint: TokenEndpoint) -> Token:
+        return await endpoint.ask("client_credentials", scope=endpoint.scope)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationCode:
+    """A person consents in a browser, which comes back to this machine (RFC 6749 §4.1, RFC 7636, RFC 8252 §7.3).
+
+    Attributes:
+        authorize_url: Of the authorization endpoint.
+        show: Is given the URL to be opened; the system's browser when None.
+        port: Of the redirect; any free one when 0.
+        issuer: Must come back in the redirect if the server says that it sends it (RFC 9207).
+    """
+
+    authorize_url: str
+    show: Callable[[str], object] | None = None
+    port: int = 0
+    issuer: str | None = None
+    timeout: float = _LOGIN_TIME
+
+    is_interactive = True
+
+    async def first(self, endpoint: TokenEndpoint) -> Token:
+        fault = find_fault(self.authorize_url)
+        if fault is not None or not is_private_way(self.authorize_url):
+            raise TokenError("the authorization endpoint", fault or "it is reached over https only")
+        verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
+        async with RedirectListener(self.port) as listener:
+            question = {
+                "response_type": "code",
+                "client_id": endpoint.client_id,
+                "redirect_uri": listener.url,
+                "state": state,
+                "code_challenge": _challenge(verifier),
+                "code_challenge_method": "S256",
+                "scope": endpoint.scope,
+                "resource": endpoint.resource or "",
+            }
+            separator = "&" if urlsplit(self.authorize_url).query else "?"
+            url = self.authorize_url + separator + urlencode({key: value for key, value in question.items() if value})
+            await anyio.to_thread.run_sync(self.show or webbrowser.open, url)
+            answer = await self._wait(listener, endpoint.server)
+            code = self._read(answer, state, endpoint.server)
+            return await endpoint.ask(
+                "authorization_code", code=code, redirect_uri=listener.url, code_verifier=verifier
+            )
+
+    async def _wait(self, listener: RedirectListener, server: str) -> dict[str, str]:
+        with anyio.move_on_after(self.timeout):
+            return await listener.wait()
+        raise TokenError(server, f"nobody consented within {self.timeout:g} s")
+
+    def _read(self, answer: dict[str, str], state: str, server: str) -> str:
+        if not hmac.compare_digest(answer.get("state", "").encode(), state.encode()):
+            raise TokenError(server, "the browser came back with the answer to another question (state)")
+        if self.issuer is not None and answer.get("iss", self.issuer) != self.issuer:
+            raise TokenError(server, "the answer is of another authorization server (iss)")
+        if "code" not in answer:
+            raise TokenError(server, f"consent was not given ({answer.get('error', 'no code')[:60]})")
+        return answer["code"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCode:
+    """A person consents on any device, by a short code (RFC 8628).
+
+    Attributes:
+        device_url: Of the device authorization endpoint.
+        show: Is given the URL to be opened and the code to be typed there.
+    """
+
+    device_url: str
+    show: Callable[[str, str], object]
+    timeout: float = _LOGIN_TIME
+
+    is_interactive = True
+
+    async def first(self, endpoint: TokenEndpoint) -> Token:
+        answer = await endpoint.post(self.device_url, scope=endpoint.scope)
+        try:
+            code, user_code = str(answer["device_code"]), str(answer["user_code"])
+            url = str(answer.get("verification_uri_complete") or answer["verification_uri"])
+            wait = float(answer.get("interval", _POLL))
+        except (KeyError, ValueError):
+            raise TokenError(endpoint.server, "this is no device authorization endpoint") from None
+        self.show(url, user_code)
+        with anyio.move_on_after(self.timeout):
+            while True:
+                await anyio.sleep(wait)
+                try:
+                    return await endpoint.ask("urn:ietf:params:oauth:grant-type:device_code", device_code=code)
+                except RefusedGrant as refusal:
+                    if refusal.code == "slow_down":
+                        wait += _POLL
+                    elif refusal.code != "authorization_pending":
+                        raise
+        raise TokenError(endpoint.server, f"nobody consented within {self.timeout:g} s")
+
+
+def _challenge(verifier: str) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()

@@ -1,0 +1,62 @@
+"""What of many tools a model is shown at first, and the tool by which it finds the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from corral.policy import Integrity, Label
+from corral.tools.observation import Observation
+from corral.tools.search import SearchIndex
+from corral.tools.tool import Effect, Tool
+
+__all__ = ["SEARCH", "Offer"]
+
+SEARCH: Final = "tool:toolbox/search_tools"
+_FOUND: Final = 5
+_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "query": {"type": "string", "description": "What the tool should do, in a few words."},
+        "limit": {"type": "integer", "description": "How many to show, at most 10.", "default": _FOUND},
+    },
+    "required": ["query"],
+    "additionalProperties": False,
+}
+
+
+class Offer:
+    """At most `most` tools at first: those of the program itself, and `search_tools`; then also those that were found.
+
+    All the others may be called by name as well; only they are not shown.
+    """
+
+    def __init__(self, tools: Sequence[Tool], most: int, found: Callable[[str, int], list[Tool]] | None = None) -> None:
+        self._found = found or SearchIndex(tools).search
+        local = [tool for tool in tools if tool.resource.startswith("tool:local/")]
+        self._shown = {tool.name: tool for tool in local[: most - 1]}
+        self.search = Tool(
+            "search_tools",
+            SEARCH,
+            self._search,
+            description=f"Find tools by what they do; there are {len(tools)}. Those found can then be called.",
+            input_schema=_SCHEMA,
+            effect=Effect.READ,
+            read_only=True,
+            parallel=False,
+            label=Label(Integrity.UNTRUSTED, sources=frozenset((SEARCH,))),
+        )
+
+    @property
+    def shown(self) -> tuple[Tool, ...]:
+        """What a model is shown now, in the order in which it came to be."""
+        return (*self._shown.values(), self.search)
+
+    async def _search(self, arguments: dict[str, Any]) -> Observation:
+        limit = min(max(1, arguments.get("limit", _FOUND)), 10)
+        found = self._found(arguments["query"], limit)
+        self._shown.update((tool.name, tool) for tool in found)
+        label = Label.join_all([self.search.label, *(tool.label for tool in found)])
+        if not found:
+            return Observation("no tool fits these words; try others", label=label)
+        return Observation("\n\n".join(tool.signature() for tool in found), [tool.name for tool in found], label=label)

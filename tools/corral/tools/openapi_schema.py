@@ -1,0 +1,129 @@
+"""Schemas of OpenAPI documents as JSON Schema of their own: references moved to `$defs`, older spellings renewed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final, cast
+
+__all__ = ["Schemas", "follow", "resolve"]
+
+_IGNORED: Final = frozenset(("discriminator", "xml", "externalDocs", "example", "nullable", "readOnly", "writeOnly"))
+_MAX_HOPS: Final = 20
+
+
+def resolve(document: dict[str, Any], reference: str) -> Any:
+    """What a local reference names.
+
+    Raises:
+        LookupError: It names nothing, or is not local.
+    """
+    if not reference.startswith("#"):
+        raise LookupError(f"{reference[:80]!r} is outside the document")
+    found: Any = document
+    for step in reference[1:].split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list) and key.isdigit():
+            listed = cast("list[Any]", found)
+            found = listed[int(key)] if int(key) < len(listed) else None
+        else:
+            found = cast("dict[str, Any]", found).get(key) if isinstance(found, dict) else None
+        if found is None:
+            raise LookupError(f"{reference[:80]!r} names nothing")
+    return found
+
+
+def follow(document: dict[str, Any], value: Any) -> dict[str, Any]:
+    """`value`, or what it refers to in the end.
+
+    Raises:
+        LookupError: It is no object, or leads nowhere.
+    """
+    for _ in range(_MAX_HOPS):
+        if not isinstance(value, dict):
+            break
+        named = cast("dict[str, Any]", value)
+        if not isinstance(named.get("$ref"), str):
+            return named
+        value = resolve(document, named["$ref"])
+    raise LookupError("a reference leads nowhere")
+
+
+class Schemas:
+    """Converts the schemas of one operation, and collects what they refer to."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._document = document
+        self._is_old = not str(document.get("openapi", "")).startswith("3.1")
+        self._names: dict[str, str] = {}
+        self._pending: list[str] = []
+
+    def convert(self, schema: Any) -> Any:
+        """The schema, where each reference is one to `$defs`."""
+        if not isinstance(schema, dict):
+            return schema
+        source = cast("dict[str, Any]", schema)
+        if isinstance(reference := source.get("$ref"), str):
+            # Beside a reference, 3.0 ignores what stands there; its remark is of use all the same.
+            rest = {key: value for key, value in source.items() if key == "description"} if self._is_old else source
+            return {key: value for key, value in rest.items() if key != "$ref"} | {"$ref": self._name(reference)}
+        made = {key: self._convert_part(key, value) for key, value in source.items() if key not in _IGNORED}
+        return self._renew(source, made) if self._is_old else made
+
+    def definitions(self) -> dict[str, Any]:
+        """All that was referred to, by name in `$defs`; to be called last.
+
+        Raises:
+            LookupError: A reference leads nowhere, or out of the document.
+        """
+        made: dict[str, Any] = {}
+        while self._pending:
+            reference = self._pending.pop()
+            made[self._names[reference]] = self.convert(resolve(self._document, reference))
+        return made
+
+    def _convert_part(self, key: str, value: Any) -> Any:
+        if key in ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"):
+            if isinstance(value, dict):
+                return {name: self.convert(part) for name, part in cast("dict[str, Any]", value).items()}
+        elif key in ("allOf", "anyOf", "oneOf", "prefixItems"):
+            if isinstance(value, list):
+                return [self.convert(part) for part in cast("list[Any]", value)]
+        elif key in ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"):
+            return self.convert(value)
+        return value
+
+    def _name(self, reference: str) -> str:
+        if reference not in self._names:
+            last = re.sub(r"[^A-Za-z0-9_]", "_", reference.rpartition("/")[2]) or "schema"
+            taken = set(self._names.values())
+            self._names[reference] = next(name for name in _numbered(last) if name not in taken)
+            self._pending.append(reference)
+        return f"#/$defs/{self._names[reference]}"
+
+    def _renew(self, source: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+        """What Swagger 2.0 and OpenAPI 3.0 spell in their own way."""
+        for edge in ("Minimum", "Maximum"):
+            exclusive, plain = f"exclusive{edge}", edge.lower()
+            if made.get(exclusive) is True and plain in made:
+                made[exclusive] = made.pop(plain)
+            elif isinstance(made.get(exclusive), bool):
+                del made[exclusive]
+        if made.get("type") == "file":
+            made |= {"type": "string", "format": "binary"}
+        if source.get("nullable") is True or source.get("x-nullable") is True:
+            if isinstance(made.get("type"), str):
+                made["type"] = [made["type"], "null"]
+                if isinstance(made.get("enum"), list) and None not in made["enum"]:
+                    made["enum"] = [*made["enum"], None]
+            else:
+                made = {"anyOf": [made, {"type": "null"}]}
+        return made
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    number = 2
+    while True:
+        yield f"{name}_{number}"
+        number += 1
