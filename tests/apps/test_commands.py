@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from corral.agents.testing import Call, Reply, ScriptedServer
+from corral.policy import Action, Gate, Policy, SecurityPolicy
+from corral.tools import MCPServer, Observation, StdioServer, Toolbox
 
 from .conftest import Corral
 
@@ -170,3 +172,45 @@ def test_a_preset_may_stand_for_a_policy_file(corral: Corral, preset: str) -> No
     with ScriptedServer(["hi"]) as server:
         done = corral("run", "?", "--model", "openai/m", "--api-base", server.url, "--policy", preset)
     assert (done.returncode, done.stdout) == (0, "hi\n"), done.stderr
+
+
+def test_a_tool_that_changed_since_it_was_locked_is_shown_and_withheld(
+    corral: Corral, config: str, tmp_path: Path
+) -> None:
+    assert corral("tools", "lock", "--mcp-config", config).stdout == "tools.lock: 2 tools\n"
+    assert corral("tools", "diff", "--mcp-config", config).returncode == 0
+    lock = tmp_path / "tools.lock"
+    lock.write_text(lock.read_text().replace("Convert time between timezones", "Convert time, and more"))
+    changed = corral("tools", "diff", "--mcp-config", config)
+    assert changed.returncode == 1
+    assert "changed tool:time/convert_time" in changed.stdout
+    with ScriptedServer(["ok"]) as server:
+        corral("run", "?", "--model", "openai/m", "--api-base", server.url, "--mcp-config", config)
+    assert [tool["function"]["name"] for tool in server.bodies[0]["tools"]] == ["time_get_current_time"]
+
+
+def test_tools_are_found_by_words(corral: Corral, config: str) -> None:
+    found = corral("tools", "search", "current time", "-k", "1", "--mcp-config", config)
+    assert found.stdout.startswith("time_get_current_time")
+
+
+async def test_other_clients_get_the_tools_held_by_a_policy(tmp_path: Path, config: str) -> None:
+    (tmp_path / "p.yaml").write_text("rules: [{resource: 'tool:time/get_current_time', actions: [call]}]\n")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "CORRAL_HOME": str(tmp_path / "data")}
+    arguments = ("-m", "corral.apps", "mcp", "serve", "--mcp-config", str(tmp_path / config), "--policy", "p.yaml")
+    served = StdioServer(sys.executable, arguments, env=environment, cwd=str(tmp_path))
+    gate = Gate(Policy(rules=[SecurityPolicy(resource="*", actions=["*"])]))
+    async with Toolbox(MCPServer("held", served), strict=True) as toolbox:
+
+        async def call(name: str, **given: object) -> Observation:
+            tool = toolbox[name]
+            action = Action(tool.resource, "call", arguments=given)
+            return await gate.perform(action, lambda admission: tool.call(given, admission))
+
+        now = await call("held_time_get_current_time", timezone="UTC")
+        held = await call(
+            "held_time_convert_time", source_timezone="UTC", time="12:00", target_timezone="Europe/Zurich"
+        )
+    assert "day_of_week" in now.text
+    assert held.is_error
+    assert "denied" in held.text

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from corral.tools import Toolbox
 
 __all__ = [
+    "LOCK",
     "NO_MODEL",
     "agent_options",
     "choose_sandbox",
@@ -34,6 +35,9 @@ __all__ = [
 ]
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+LOCK = Path("tools.lock")
+"""Beside the task that is run: what `corral tools lock` approved."""
 
 NO_MODEL = """\
 corral: no model is configured. Name one in one of these ways:
@@ -124,11 +128,13 @@ def read_policy(named: str | None) -> Policy:
     return Policy.load(Path(named)) if "." in Path(named).name else Policy.preset(named)
 
 
-def make_toolbox(config: Path | None, *, strict: bool) -> Toolbox:
-    """The servers of an `mcpServers` file as a toolbox, not open yet."""
-    from corral.tools import Toolbox, load_mcp_config
+def make_toolbox(config: Path | None, *, strict: bool, pins: Path | None = None) -> Toolbox:
+    """The servers of an `mcpServers` file as a toolbox, not open yet; what differs from the lock file is withheld."""
+    from corral.tools import Pins, Toolbox, load_mcp_config
 
-    return Toolbox(*(load_mcp_config(config) if config is not None else []), strict=strict)
+    servers = load_mcp_config(config) if config is not None else []
+    known = Pins.load(pins) if pins is not None and pins.exists() else None
+    return Toolbox(*servers, strict=strict, pins=known)
 
 
 def make_memory(settings: Settings, wanted: bool, stack: ExitStack) -> Memory | None:

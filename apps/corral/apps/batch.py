@@ -14,6 +14,7 @@ import anyio
 import click
 
 from corral.apps.assembly import (
+    LOCK,
     NO_MODEL,
     agent_options,
     choose_sandbox,
@@ -143,7 +144,7 @@ async def _run_all(
     sandbox = await choose_sandbox(options["sandbox"], options["kind"])
     try:
         agent = make_agent(
-            make_toolbox(options["mcp_config"], strict=True),
+            make_toolbox(options["mcp_config"], strict=True, pins=LOCK),
             settings,
             options,
             stack,

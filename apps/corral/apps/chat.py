@@ -10,6 +10,7 @@ import anyio
 import click
 
 from corral.apps.assembly import (
+    LOCK,
     agent_options,
     choose_sandbox,
     make_agent,
@@ -58,7 +59,7 @@ async def _chat(settings: Settings, model: ModelSpec | None, options: dict[str, 
     screen = Screen()
     approver = TerminalApprover(screen, written_consent(options["yes_to"]))
     policy = read_policy(options["policy_file"])
-    toolbox = make_toolbox(options["mcp_config"], strict=False)
+    toolbox = make_toolbox(options["mcp_config"], strict=False, pins=LOCK)
     memory = make_memory(settings, options["memory"], stack)
     async with AsyncExitStack() as opened:
         sandbox = await choose_sandbox(options["sandbox"], options["kind"])

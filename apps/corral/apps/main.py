@@ -18,6 +18,7 @@ COMMANDS = {
     "chat": ("corral.apps.chat", "Talk with an agent, or try tools and sandbox by hand."),
     "doctor": ("corral.apps.doctor", "Say what works on this machine, and what to do about what does not."),
     "init": ("corral.apps.init", "Make a small working project."),
+    "mcp": ("corral.apps.mcp", "Serve tools to MCP clients, held by a policy."),
     "memory": ("corral.apps.memory", "See, search, add and forget what agents remember."),
     "policy": ("corral.apps.policy", "Check, explain, test, compare and export policies."),
     "run": ("corral.apps.run", "Run one task and print its answer."),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from corral.apps.assembly import (
+    LOCK,
     NO_MODEL,
     agent_options,
     choose_sandbox,
@@ -62,7 +63,7 @@ def run(ctx: click.Context, task: str | None, **options: Any) -> None:
         policy = read_policy(options["policy_file"])
         signature = read_schema(options["json_schema"]) if options["json_schema"] else options["signature"]
         # Strict: a script that lacks its tools should stop, not do something else.
-        toolbox = make_toolbox(options["mcp_config"], strict=True)
+        toolbox = make_toolbox(options["mcp_config"], strict=True, pins=LOCK)
         approver = written_consent(options["yes_to"])
         sandbox = _sandbox(options, stack)
         agent = make_agent(

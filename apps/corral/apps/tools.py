@@ -100,6 +100,53 @@ def call(
     ctx.exit(Exit.ERROR if failed else Exit.DONE)
 
 
+@tools.command()
+@click.argument("query")
+@_CONFIG
+@click.option("-k", type=click.IntRange(min=1), default=5, show_default=True, help="At the most.")
+def search(query: str, mcp_config: Path, k: int) -> None:
+    """Find tools by words of their names, descriptions and parameters."""
+
+    async def found(toolbox: Toolbox) -> None:
+        for tool in toolbox.search(query, k):
+            click.echo(_line(tool))
+
+    _with_toolbox(mcp_config, found, strict=True)
+
+
+@tools.command("lock")
+@_CONFIG
+@click.option("--file", type=click.Path(path_type=Path), default="tools.lock", show_default=True)
+def lock_tools(mcp_config: Path, file: Path) -> None:
+    """Approve the definitions of all tools as they are now, and write them to a lock file.
+
+    A run in a folder with tools.lock withholds every tool that changed since.
+    """
+    from corral.tools import lock
+
+    async def locked(toolbox: Toolbox) -> int:
+        return len(lock(toolbox.tools, file).definitions)
+
+    click.echo(f"{file}: {_with_toolbox(mcp_config, locked, strict=True)} tools")
+
+
+@tools.command("diff")
+@_CONFIG
+@click.option("--file", type=click.Path(path_type=Path), default="tools.lock", show_default=True)
+@click.pass_context
+def diff_tools(ctx: click.Context, mcp_config: Path, file: Path) -> None:
+    """Show how tools differ from the lock file; exit status 1 if any does."""
+    from corral.tools import Change, diff
+
+    async def compared(toolbox: Toolbox) -> tuple[Change, ...]:
+        return diff(toolbox.tools, file)
+
+    changes = _with_toolbox(mcp_config, compared, strict=True)
+    for change in changes:
+        click.echo(printable("\n".join((f"{change.kind} {change.resource}", *change.lines))))
+    ctx.exit(Exit.ERROR if changes else Exit.DONE)
+
+
 def _with_toolbox(config: Path, use: Callable[[Toolbox], Awaitable[T]], *, strict: bool) -> T:
     async def opened() -> T:
         async with make_toolbox(config, strict=strict) as toolbox:
