@@ -1,8 +1,23 @@
+import contextlib
 from collections.abc import AsyncGenerator
 
 import pytest
 
-from corral.sandbox import DockerProvider, MontyProvider, Sandbox, SandboxProvider
+from corral.sandbox import (
+    DockerProvider,
+    LinuxProvider,
+    MontyProvider,
+    Sandbox,
+    SandboxProvider,
+    SandboxUnavailable,
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def image_first(request: pytest.FixtureRequest) -> None:
+    """`docker_image` runs an event loop of its own, which has to be over before any fixture here has one."""
+    with contextlib.suppress(pytest.skip.Exception):
+        request.getfixturevalue("docker_image")
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +33,34 @@ async def monty() -> AsyncGenerator[MontyProvider]:
         yield provider
 
 
-@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.docker), "monty"])
+async def linux_provider(bubblewrap: str | None) -> LinuxProvider:
+    """Skips where it does not work: another system, no bubblewrap, a kernel before 6.12."""
+    provider = LinuxProvider(bubblewrap=bubblewrap)
+    try:
+        if bubblewrap is None and not provider.has_bubblewrap:
+            raise SandboxUnavailable("bubblewrap is not installed")
+        await (await provider.open()).close()
+    except SandboxUnavailable as error:
+        await provider.close()
+        pytest.skip(str(error))
+    return provider
+
+
+@pytest.fixture(scope="session")
+async def linux() -> AsyncGenerator[LinuxProvider]:
+    """Under bubblewrap."""
+    async with await linux_provider(None) as provider:
+        yield provider
+
+
+@pytest.fixture(scope="session")
+async def bare_linux() -> AsyncGenerator[LinuxProvider]:
+    """Held by Landlock, seccomp and rlimits alone."""
+    async with await linux_provider("") as provider:
+        yield provider
+
+
+@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.docker), "linux", "bare_linux", "monty"])
 def provider(request: pytest.FixtureRequest) -> SandboxProvider:
     return request.getfixturevalue(request.param)
 
@@ -32,4 +74,17 @@ async def sandbox(provider: SandboxProvider) -> AsyncGenerator[Sandbox]:
 @pytest.fixture
 async def container_session(docker: DockerProvider) -> AsyncGenerator[Sandbox]:
     async with await docker.open() as session:
+        yield session
+
+
+@pytest.fixture(scope="session")
+async def forgetful(docker_image: None) -> AsyncGenerator[DockerProvider]:
+    """Sessions without checkpoints: a crash costs them everything."""
+    async with DockerProvider(checkpoints=False) as provider:
+        yield provider
+
+
+@pytest.fixture
+async def forgetful_session(forgetful: DockerProvider) -> AsyncGenerator[Sandbox]:
+    async with await forgetful.open() as session:
         yield session

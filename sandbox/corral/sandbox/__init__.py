@@ -1,7 +1,10 @@
 """Where code runs that nobody has read: sessions in Docker or Monty, behind one protocol."""
 
+from corral.sandbox.attacks import ATTACKS, Attack, AttackKind, Held
 from corral.sandbox.auto import AutoProvider, Choice, choose
-from corral.sandbox.docker import DockerProvider, sweep
+from corral.sandbox.census import Pruned, Running, prune, running, sweep
+from corral.sandbox.check import AttackOutcome, check
+from corral.sandbox.docker import DockerProvider
 from corral.sandbox.errors import (
     SandboxError,
     SandboxFileError,
@@ -9,10 +12,14 @@ from corral.sandbox.errors import (
     SandboxProtocolError,
     SandboxUnavailable,
 )
-from corral.sandbox.image import IMAGE, build, image_exists
+from corral.sandbox.image import IMAGE, Flavour, build, image_exists, image_name
+from corral.sandbox.linux import LinuxProvider
 from corral.sandbox.monty import MontyProvider
+from corral.sandbox.packages import Packages
+from corral.sandbox.pool import Sizes
 from corral.sandbox.probe import Probe, probe
 from corral.sandbox.sandbox import (
+    Artifact,
     CellError,
     CellErrorKind,
     Execution,
@@ -25,18 +32,29 @@ from corral.sandbox.sandbox import (
 )
 
 __all__ = [
+    "ATTACKS",
     "IMAGE",
+    "Artifact",
+    "Attack",
+    "AttackKind",
+    "AttackOutcome",
     "AutoProvider",
     "CellError",
     "CellErrorKind",
     "Choice",
     "DockerProvider",
     "Execution",
+    "Flavour",
+    "Held",
     "Host",
     "Json",
     "Limits",
+    "LinuxProvider",
     "MontyProvider",
+    "Packages",
     "Probe",
+    "Pruned",
+    "Running",
     "Sandbox",
     "SandboxError",
     "SandboxFileError",
@@ -45,9 +63,14 @@ __all__ = [
     "SandboxProvider",
     "SandboxSpec",
     "SandboxUnavailable",
+    "Sizes",
     "build",
+    "check",
     "choose",
     "image_exists",
+    "image_name",
     "probe",
+    "prune",
+    "running",
     "sweep",
 ]

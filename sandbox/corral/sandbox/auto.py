@@ -12,6 +12,7 @@ import anyio
 from corral.sandbox import image
 from corral.sandbox.docker import DockerProvider
 from corral.sandbox.errors import SandboxUnavailable
+from corral.sandbox.linux import LinuxProvider
 from corral.sandbox.monty import MontyProvider
 from corral.sandbox.sandbox import Sandbox, SandboxProvider, SandboxSpec
 
@@ -27,7 +28,7 @@ class Choice:
 
 
 async def choose(*, build: Callable[[str], None] | None = None) -> Choice:
-    """Docker when a session opens there, else Monty when one opens there.
+    """Docker when a session opens there, else this Linux under bubblewrap, else Monty.
 
     Args:
         build: Make a missing image, which takes half a minute, and tell the progress here; None does not make one.
@@ -43,12 +44,21 @@ async def choose(*, build: Callable[[str], None] | None = None) -> Choice:
         return Choice(docker, "Docker: an engine answers and the image is there")
     except SandboxUnavailable as error:
         no_docker = str(error)
+    linux = LinuxProvider()
+    try:
+        if not linux.has_bubblewrap:  # Landlock and seccomp alone are a wall to choose, not to be given
+            raise SandboxUnavailable("bubblewrap is not installed")
+        await _try(linux)
+        return Choice(linux, f"bubblewrap on this Linux, because Docker does not work here: {no_docker}")
+    except SandboxUnavailable as error:
+        no_linux = str(error)
     monty = MontyProvider()
     try:
         await _try(monty)
-        return Choice(monty, f"Monty, because Docker does not work here: {no_docker}")
+        return Choice(monty, f"Monty, because Docker does not work here: {no_docker}; nor bubblewrap: {no_linux}")
     except (SandboxUnavailable, ImportError) as error:
-        raise SandboxUnavailable(f"no sandbox works here; Docker: {no_docker}; Monty: {error}") from error
+        problems = f"Docker: {no_docker}; bubblewrap: {no_linux}; Monty: {error}"
+        raise SandboxUnavailable(f"no sandbox works here; {problems}") from error
 
 
 async def _try(provider: SandboxProvider) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping
-from contextvars import copy_context
-from typing import cast
 
 import anyio
 
-from corral.sandbox.errors import SandboxProtocolError
+from corral.sandbox.calls import Calls
+from corral.sandbox.errors import SandboxGone, SandboxProtocolError
+from corral.sandbox.outcome import Artifacts, finished
 from corral.sandbox.sandbox import CellError, CellErrorKind, Execution, Host, Json
-from corral.sandbox.wire import Frame
+from corral.sandbox.variables import Variables
+from corral.sandbox.wire import Frame, encode
 from corral.sandbox.worker import Died, Worker
 
 __all__ = ["RunningCell"]
@@ -23,10 +24,6 @@ GRACE = 0.5
 CANCEL_GRACE = 0.15
 """The same for a cell whose caller no longer waits."""
 
-CALLS_AT_ONCE = 64
-
-KINDS = {"syntax": CellErrorKind.SYNTAX, "error": CellErrorKind.ERROR, "interrupted": CellErrorKind.TIMEOUT}
-
 
 class RunningCell:
     """Runs one cell in a worker and answers what it calls.
@@ -35,20 +32,20 @@ class RunningCell:
     more time than the host takes to answer, which the host decides.
     """
 
-    def __init__(self, worker: Worker, host: Host, timeout: float) -> None:
+    def __init__(self, worker: Worker, host: Host, timeout: float, *, rehearsal: bool = False) -> None:
+        self._op = "rehearse" if rehearsal else "execute"
         self._id = secrets.token_hex(8)
         self._worker = worker
         self._host = host
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
-        # Tools run in what the caller of `execute` has set, not in what the event loop's reader has.
-        self._context = copy_context()
+        self._calls = Calls(worker, host, self._waited)
+        self._artifacts = Artifacts(worker.limits.artifact_bytes)
         self._changed: asyncio.Future[None] = self._loop.create_future()
         self._done: Frame | None = None
         self._died = False
         self._interrupted = False
         self._killed = False
-        self._calls: dict[str, asyncio.Task[None]] = {}
         self._excluded = 0.0
         self._waits_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -62,11 +59,12 @@ class RunningCell:
             TypeError, ValueError: The variables are not JSON; nothing was run.
         """
         worker = self._worker
-        worker.channel.send(self._request(code, variables))
+        self._send(code, variables)
         worker.receive_cell, worker.cell_died = self._receive, self._worker_died
         self._started = self._loop.time()
         self._timer = self._loop.call_later(self._timeout, self._tick)
         try:
+            worker.channel.linger()
             await self._changed
             seconds = self._elapsed()
         except asyncio.CancelledError:
@@ -76,16 +74,22 @@ class RunningCell:
             worker.receive_cell = worker.cell_died = None
             self._stop_clock()
             if self._calls:
-                await self._end_calls()
+                await self._calls.end()
         return self._execution(seconds)
 
-    def _request(self, code: str, variables: Mapping[str, Json]) -> dict[str, Json]:
-        request: dict[str, Json] = {"op": "execute", "cell": self._id, "code": code, "tools": list(self._host.tools)}
+    def _send(self, code: str, variables: Mapping[str, Json]) -> None:
+        request: dict[str, Json] = {"op": self._op, "cell": self._id, "code": code, "tools": list(self._host.tools)}
         if self._host.outputs:
             request["outputs"] = list(self._host.outputs)
-        if variables:
-            request["variables"] = dict(variables)
-        return request
+        given = Variables(variables, self._worker) if variables else None
+        data = encode({**request, **given.frame} if given else request)
+        self._worker.used = self._op == "execute"
+        try:
+            if given:
+                given.pass_on()
+        except OSError as error:  # it has died, and nobody has told us yet
+            raise SandboxGone("the session takes no variables any more") from error
+        self._worker.channel.send_encoded(data)
 
     # What the guest says.
 
@@ -93,17 +97,17 @@ class RunningCell:
         message = frame[0]
         if message.get("cell") != self._id:
             return False
-        match message:
-            case {"op": "done"} if self._done is None:
-                self._done = frame
-                self._wake()
-            case {"op": "call", "call": str(call), "name": str(name), "args": list(), "kwargs": dict()} if (
-                len(call) <= 64 and call not in self._calls
-            ):
-                self._call(call, name, cast("list[Json]", message["args"]), cast("dict[str, Json]", message["kwargs"]))
-            case _:
-                return False
-        return True
+        op = message.get("op")
+        if op == "done" and self._done is None:
+            self._done = frame
+            self._wake()
+            return True
+        if op == "artifact" and self._done is None:
+            self._artifacts.receive(frame)
+            return True
+        if not self._calls:
+            self._waits_since = self._loop.time()
+        return self._calls.receive(message)
 
     def _worker_died(self) -> None:
         self._died = True
@@ -112,47 +116,6 @@ class RunningCell:
     def _wake(self) -> None:
         if not self._changed.done():
             self._changed.set_result(None)
-
-    # Calls.
-
-    def _call(self, call: str, name: str, args: list[Json], kwargs: dict[str, Json]) -> None:
-        if len(self._calls) >= CALLS_AT_ONCE:
-            self._answer(call, error=f"more than {CALLS_AT_ONCE} calls at once")
-            return
-        if not self._calls:
-            self._waits_since = self._loop.time()
-        self._calls[call] = self._loop.create_task(self._serve(call, name, args, kwargs), context=self._context.copy())
-
-    async def _serve(self, call: str, name: str, args: list[Json], kwargs: dict[str, Json]) -> None:
-        try:
-            if name not in self._host.tools or self._host.call is None:
-                self._answer(call, error=f"there is no tool {name!r} here")
-                return
-            value = await self._host.call(name, args, kwargs)
-        except Exception as error:  # noqa: BLE001 - the tool's own code failed: the cell gets to see how
-            self._answer(call, error=str(error) or type(error).__name__)
-        else:
-            self._answer(call, value=value)
-        finally:
-            self._calls.pop(call, None)
-            if not self._calls:
-                self._waited()
-
-    def _answer(self, call: str, *, value: Json = None, error: str | None = None) -> None:
-        answer = {"value": value} if error is None else {"error": error}
-        try:
-            self._worker.channel.send({"op": "answer", "call": call, **answer})
-        except (TypeError, ValueError, RecursionError) as problem:
-            self._worker.channel.send({"op": "answer", "call": call, "error": f"the result is not JSON: {problem}"})
-
-    async def _end_calls(self) -> None:
-        tasks = list(self._calls.values())
-        for call, task in list(self._calls.items()):
-            # Said here and not by the task, which may not have begun: a thread of the guest's may still wait for it.
-            self._answer(call, error="the cell that called has ended")
-            task.cancel()
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait(tasks)
 
     # The clock, which stands still while the cell waits for the host, and the ladder.
 
@@ -184,30 +147,35 @@ class RunningCell:
 
     def _kill(self) -> None:
         self._killed = True
-        self._worker.kill("its cell ran past its time")
+        self._worker.stop("its cell ran past its time")
         self._wake()
 
     async def _stop(self) -> None:
         """End the guest's work on a cell that nobody waits for any more."""
-        for task in self._calls.values():
-            task.cancel()
+        self._calls.cancel()
         self._changed = self._loop.create_future()
         self._worker.interrupt(self._id)
         with anyio.move_on_after(CANCEL_GRACE, shield=True):
             if self._done is None and not self._died:
                 await self._changed
         if self._done is None:
-            self._worker.kill("the session was killed with a cancelled cell that would not stop")
+            self._worker.stop("the session was killed with a cancelled cell that would not stop")
 
     # What came of it.
 
     def _execution(self, seconds: float) -> Execution:
+        late = f"the cell ran past its {self._timeout:g} s and was "
         if self._done is not None:
-            return self._finished(*self._done, seconds)
+            try:
+                expected = late + "interrupted" if self._interrupted else ""
+                return finished(self._done, self._worker, self._host.outputs, seconds, expected, self._artifacts)
+            except SandboxProtocolError as error:
+                self._worker.died(error)
+                raise
         printed = self._worker.printed()
         dead = self._worker.dead
         if self._killed:
-            error = CellError(CellErrorKind.TIMEOUT, f"the cell ran past its {self._timeout:g} s and was killed")
+            error = CellError(CellErrorKind.TIMEOUT, late + "killed")
         elif isinstance(dead, Died):
             error = CellError(CellErrorKind.CRASH, str(dead))
         elif dead is not None:
@@ -215,48 +183,10 @@ class RunningCell:
         else:
             raise AssertionError("a cell ended for no reason")
         return Execution(
-            output=printed.text, error=error, seconds=seconds, truncated=printed.truncated, state_kept=False
-        )
-
-    def _finished(self, message: dict[str, Json], tail: bytes, seconds: float) -> Execution:
-        match message:
-            case {"size": int(size), "beyond": int(beyond)}:
-                printed = self._worker.printed(size, beyond, tail) if size or beyond else None
-            case _:
-                raise self._broken("ended a cell without saying how much it printed")
-        return Execution(
-            output=printed.text if printed else "",
-            value=message.get("value"),
-            error=self._error(message.get("error")),
-            submitted=self._submitted(message.get("submitted")),
+            output=printed.text,
+            error=error,
             seconds=seconds,
-            truncated=printed.truncated if printed else False,
+            truncated=printed.truncated,
+            state_kept=False,
+            artifacts=self._artifacts.shown,
         )
-
-    def _error(self, report: Json) -> CellError | None:
-        match report:
-            case None:
-                return None
-            case {"kind": str(name), "message": str(message)} if name in KINDS:
-                pass
-            case _:
-                raise self._broken("sent an error that is none")
-        kind = KINDS[name]
-        if kind is CellErrorKind.TIMEOUT:
-            if not self._interrupted:
-                kind = CellErrorKind.ERROR
-            else:
-                message = f"the cell ran past its {self._timeout:g} s and was interrupted"
-        return CellError(kind, message, str(report.get("traceback", "")))
-
-    def _submitted(self, values: Json) -> dict[str, Json] | None:
-        if values is None:
-            return None
-        if not isinstance(values, dict) or set(cast("dict[str, Json]", values)) != set(self._host.outputs):
-            raise self._broken("submitted what SUBMIT does not take")
-        return cast("dict[str, Json]", values)
-
-    def _broken(self, what: str) -> SandboxProtocolError:
-        error = SandboxProtocolError(f"the guest {what}")
-        self._worker.died(error)
-        return error

@@ -15,12 +15,13 @@ import anyio
 from anyio import to_thread
 
 from corral.sandbox import folder as folders
+from corral.sandbox import greetings
 from corral.sandbox.channel import Channel
-from corral.sandbox.engine import Engine
-from corral.sandbox.errors import SandboxError, SandboxGone, SandboxProtocolError, SandboxUnavailable
-from corral.sandbox.flags import Settings, container_config, host_config
+from corral.sandbox.errors import SandboxError, SandboxGone, SandboxUnavailable
+from corral.sandbox.flags import Settings
+from corral.sandbox.housing import Housing
 from corral.sandbox.sandbox import Json, Limits
-from corral.sandbox.wire import PROTOCOL, Decoder, Frame
+from corral.sandbox.wire import PROTOCOL, Frame
 from corral.sandbox.worker import Descriptors, Died, Worker
 
 __all__ = ["Container"]
@@ -32,15 +33,15 @@ REMOVE_TIMEOUT = 20.0
 FIRST_UID, UIDS = 20_000, 40_000
 """Users that no system has and that a remapped user namespace still reaches; a session's is not used again soon."""
 
-RESERVED_PROCESSES = 4
-"""Kept free of any one session, for the zygote."""
+RECOVER_TIMEOUT = 2.0
 
 
 class Container:
     """Forks sessions. Made by `start`; `close` removes it and everything in it."""
 
-    def __init__(self, engine: Engine, settings: Settings, limits: Limits) -> None:
-        self._engine = engine
+    def __init__(self, housing: Housing, settings: Settings, limits: Limits) -> None:
+        self._housing = housing
+        self._terms = housing.terms(limits)
         self._settings = settings
         self._limits = limits
         self._id = ""
@@ -52,6 +53,8 @@ class Container:
         self._numbers = itertools.count(1)
         self._uids = (FIRST_UID + n % UIDS for n in itertools.count(secrets.randbelow(UIDS)))
         self._closed = False
+        self.python = self.machine = ""
+        """Version of the interpreter in it, and its `platform.machine()`."""
         self.lost = False
         """Whether the container has ended, by us or under us."""
 
@@ -61,13 +64,13 @@ class Container:
         return self._id
 
     @classmethod
-    async def start(cls, engine: Engine, settings: Settings, limits: Limits, label: str) -> Self:
+    async def start(cls, housing: Housing, settings: Settings, limits: Limits, label: str) -> Self:
         """Create a container and wait for its zygote.
 
         Raises:
             SandboxUnavailable: It did not come up; nothing is left of it.
         """
-        self = cls(engine, settings, limits)
+        self = cls(housing, settings, limits)
         try:
             await self._start(label)
         except BaseException:
@@ -79,51 +82,31 @@ class Container:
         token = secrets.token_hex(16)
         self._folder = await to_thread.run_sync(folders.make)
         with folders.listen(self._folder) as listener:
-            config = container_config(self._settings, label, token, self._folder)
-            limits = host_config(self._settings, self._limits, self._folder)
-            self._creating = asyncio.ensure_future(to_thread.run_sync(self._engine.create, config, limits))
+            making = to_thread.run_sync(self._housing.create, self._limits, label, token, self._folder)
+            self._creating = asyncio.ensure_future(making)
             self._id = await asyncio.shield(self._creating)
-            await to_thread.run_sync(self._engine.start, self._id)
+            await to_thread.run_sync(self._housing.start, self._id)
             zygote = await self._accept(listener, token)
         self._channel = Channel(zygote, self._receive, self._zygote_lost, blob_limit=0)
-        self._channel.send({"op": "welcome", "protocol": PROTOCOL})
+        self._channel.send({"op": "welcome", "protocol": PROTOCOL, "users": self._terms.users})
         await to_thread.run_sync(folders.unlink_socket, self._folder)
 
     async def _accept(self, listener: socket.socket, token: str) -> socket.socket:
-        """The zygote's connection: the one that knows the token and speaks our protocol."""
-        loop = asyncio.get_running_loop()
         with anyio.move_on_after(START_TIMEOUT):
-            while True:
-                zygote = None
-                with anyio.move_on_after(1.0):
-                    zygote, _ = await loop.sock_accept(listener)
-                if zygote is None:
-                    await self._check_running()
-                    continue
-                try:
-                    hello = await _read_frame(zygote)
-                except BaseException:
-                    zygote.close()
-                    raise
-                if hello.get("op") == "hello" and secrets.compare_digest(str(hello.get("token")), token):
-                    _check_protocol(hello, zygote)
-                    return zygote
-                zygote.close()
+            zygote, hello = await greetings.accept(listener, token, self._check_running)
+            self.python, self.machine = hello.python, hello.machine
+            return zygote
         raise SandboxUnavailable(
             f"the sandbox container did not answer in {START_TIMEOUT:g} s; does the engine run on this machine? "
             "(It has to share its file system.)"
         )
 
     async def _check_running(self) -> None:
-        state = (await to_thread.run_sync(self._engine.inspect, self._id)).get("State", {})
-        if not state.get("Running"):
-            raise SandboxUnavailable(
-                f"the sandbox container ended at once (status {state.get('ExitCode', 'unknown')}); "
-                f"is {self._settings.image} an image with python3? `corral sandbox build` makes one"
-            )
+        if problem := await to_thread.run_sync(self._housing.problem, self._id):
+            raise SandboxUnavailable(problem)
 
     async def fork(self) -> Worker:
-        """A new session's process, ready for cells.
+        """A new session's process, with no names and no files.
 
         Raises:
             SandboxUnavailable: It could not be started, or lacks a protection.
@@ -131,17 +114,69 @@ class Container:
         """
         if self.lost or self._channel is None:
             raise SandboxGone("the sandbox container has ended")
-        files = Descriptors(self._limits.output_bytes)
-        number = next(self._numbers)
-        worker = Worker(number, next(self._uids), f"/tmp/{secrets.token_hex(6)}", self._limits, files, self._end)
-        self._workers[number] = worker
+        worker = self._make_worker(self._uid(), f"{self._terms.folders}/corral-{secrets.token_hex(6)}")
         try:
-            try:
-                self._channel.send_descriptors(self._open_request(worker), files.guest)
-            except OSError as error:
-                raise SandboxGone("the sandbox container has ended") from error
-            finally:
-                files.close_guest()
+            self._channel.send_descriptors(self._open_request(worker), worker.files.guest)
+        except OSError as error:
+            await self.discard(worker)
+            raise SandboxGone("the sandbox container has ended") from error
+        return await self._came_up(worker)
+
+    async def recover(self, worker: Worker) -> Worker | None:
+        """The copy that was made of a session after its last cell, which takes the place of the session, now dead or
+        dying; None if there is none."""
+        if self.lost or not (worker.used and self._settings.checkpoint_bytes):
+            return None
+        heir = self._make_worker(worker.uid, worker.folder)
+        heir.inherited = True
+        try:
+            worker.pass_on(
+                {"op": "resume", "alone": self._terms.users and self._is_alone(worker, heir)}, heir.files.guest
+            )
+            heir.files.close_guest()
+            with anyio.fail_after(RECOVER_TIMEOUT):
+                self._check_applied(heir, await heir.ready)
+        except (TimeoutError, OSError, SandboxError):
+            self._forget(heir)
+            return None
+        except BaseException:
+            self._forget(heir)
+            raise
+        self._adopt(heir)
+        self._forget(worker)
+        return heir
+
+    async def branch(self, worker: Worker) -> Worker:
+        """A copy of a living session between two cells, with names of its own; it shares the folder.
+
+        Raises:
+            SandboxUnavailable: It could not be copied.
+        """
+        copy = self._make_worker(worker.uid, worker.folder)
+        copy.inherited = copy.used = True
+        try:
+            worker.pass_on({"op": "branch"}, copy.files.guest)
+        except OSError as error:
+            self._forget(copy)
+            raise SandboxUnavailable("the session could not be copied: it does not listen") from error
+        worker.channel.send({"op": "branch"})
+        await self._came_up(copy)
+        self._adopt(copy)
+        return copy
+
+    def _uid(self) -> int:
+        """A user for a session; 0 leaves it the zygote's own, which is not root's then."""
+        return next(self._uids) if self._terms.users else 0
+
+    def _make_worker(self, uid: int, folder: str) -> Worker:
+        number = next(self._numbers)
+        worker = Worker(number, uid, folder, self._limits, Descriptors(self._limits.output_bytes), self._kill)
+        self._workers[number] = worker
+        return worker
+
+    async def _came_up(self, worker: Worker) -> Worker:
+        worker.files.close_guest()
+        try:
             with anyio.fail_after(REPLY_TIMEOUT):
                 self._check_applied(worker, await worker.ready)
         except TimeoutError as error:
@@ -157,6 +192,18 @@ class Container:
             raise
         return worker
 
+    def _adopt(self, worker: Worker) -> None:
+        if self._channel is not None:
+            self._channel.send({"op": "adopt", "session": worker.number, "pid": worker.pid})
+
+    def _is_alone(self, *workers: Worker) -> bool:
+        """Whether no session but these has their user."""
+        return all(other in workers or other.folder != workers[0].folder for other in self._workers.values())
+
+    def _forget(self, worker: Worker) -> None:
+        self._workers.pop(worker.number, None)
+        worker.close()
+
     def _open_request(self, worker: Worker) -> dict[str, Json]:
         return {
             "op": "open",
@@ -164,19 +211,17 @@ class Container:
             "uid": worker.uid,
             "folder": worker.folder,
             "output_bytes": self._limits.output_bytes,
-            "limits": self._rlimits(),
+            "artifact_bytes": self._limits.artifact_bytes,
+            "checkpoint_bytes": self._settings.checkpoint_bytes,
+            "limits": dict(self._terms.rlimits),
+            "readable": self._terms.readable and [*self._terms.readable, str(self._folder)],
             "may_lack": sorted(self._settings.may_lack),
         }
 
-    def _rlimits(self) -> dict[str, int]:
-        return {
-            "NOFILE": self._limits.open_files,
-            "NPROC": max(1, self._limits.processes - RESERVED_PROCESSES),
-            "CORE": 0,
-        }
-
     def _check_applied(self, worker: Worker, applied: Mapping[str, Json]) -> None:
-        wanted = {"uid": worker.uid, "no_new_privs": True, "capabilities": 0, "limits": self._rlimits()}
+        wanted = {"no_new_privs": True, "capabilities": 0, "limits": dict(self._terms.rlimits)}
+        if self._terms.users:
+            wanted["uid"] = worker.uid
         missing = [name for name, value in wanted.items() if applied.get(name) != value]
         missing += [
             name for name in ("landlock", "seccomp") if not applied.get(name) and name not in self._settings.may_lack
@@ -193,8 +238,7 @@ class Container:
             with anyio.move_on_after(REPLY_TIMEOUT) as waiting:
                 if not self.lost:
                     await worker.ended.wait()
-            self._workers.pop(worker.number, None)
-            worker.close()
+            self._forget(worker)
             if waiting.cancelled_caught:
                 await self.close()
 
@@ -209,7 +253,7 @@ class Container:
                 # Is the engine gone, the zygote still ended with its channel, and a later sweep removes the rest.
                 with contextlib.suppress(SandboxUnavailable):
                     self._id = await self._creating
-                    await to_thread.run_sync(self._engine.remove, self._id, abandon_on_cancel=True)
+                    await to_thread.run_sync(self._housing.remove, self._id, abandon_on_cancel=True)
             if self._folder is not None:
                 await to_thread.run_sync(folders.remove, self._folder)
         for worker in self._workers.values():
@@ -229,11 +273,16 @@ class Container:
             case _:
                 pass  # of a session that we have already given up
 
-    def _end(self, worker: Worker) -> None:
+    def _kill(self, worker: Worker, wholly: bool) -> None:
         if self._channel is None or self._channel.closed:
             worker.ended.set()
             return
-        self._channel.send({"op": "end", "session": worker.number, "uid": worker.uid, "folder": worker.folder})
+        request = {"session": worker.number, "uid": worker.uid}
+        if wholly:
+            alone = self._is_alone(worker)
+            self._channel.send({"op": "end", **request, "folder": worker.folder, "alone": alone})
+        else:
+            self._channel.send({"op": "stop", **request})
 
     def _zygote_lost(self, error: SandboxError | None) -> None:
         self.lost = True
@@ -242,25 +291,3 @@ class Container:
         for worker in self._workers.values():
             worker.ended.set()
             worker.died(error or SandboxGone("the sandbox container has ended"))
-
-
-async def _read_frame(sock: socket.socket) -> dict[str, Json]:
-    """The first frame on a new connection; {} if it hangs up, sends nothing for long, or sends something else."""
-    sock.setblocking(False)
-    decoder = Decoder(0)
-    loop = asyncio.get_running_loop()
-    with anyio.move_on_after(5.0):
-        try:
-            while data := await loop.sock_recv(sock, 4096):
-                for message, _ in decoder.feed(data):
-                    return message
-        except (OSError, SandboxProtocolError):
-            pass
-    return {}
-
-
-def _check_protocol(hello: Mapping[str, Json], zygote: socket.socket) -> None:
-    spoken = hello.get("protocols")
-    if not isinstance(spoken, list) or PROTOCOL not in spoken:
-        zygote.close()
-        raise SandboxUnavailable(f"the guest speaks protocol {spoken}, this Corral speaks {PROTOCOL}")

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import anyio
 from anyio import to_thread
 
-from corral.sandbox import folder as folders
-from corral.sandbox import owner
+from corral.sandbox.census import sweep_engine
 from corral.sandbox.container import Container
 from corral.sandbox.engine import Engine
-from corral.sandbox.errors import SandboxGone, SandboxUnavailable
-from corral.sandbox.flags import Settings
-from corral.sandbox.image import IMAGE
+from corral.sandbox.errors import SandboxUnavailable
+from corral.sandbox.flags import CHECKPOINT_BYTES, Settings, container_config, host_config
+from corral.sandbox.housing import Terms
+from corral.sandbox.image import IMAGE, image_name
+from corral.sandbox.packages import Packages
+from corral.sandbox.pool import Pool, Sizes
 from corral.sandbox.sandbox import Limits, SandboxSpec
 from corral.sandbox.session import DockerSandbox
 
-__all__ = ["DockerProvider", "sweep"]
+__all__ = ["DockerProvider"]
+
+RESERVED_PROCESSES = 4
+"""Kept free of any one session, for the zygote."""
 
 
 class DockerProvider:
-    """Opens sessions as forks in one container, which the first `open` starts; different limits get one each.
+    """Opens sessions as forks in containers, which the first `open` of a kind starts: one kind for each set of limits
+    and each `SandboxSpec.trust`.
 
     On asyncio only. Sessions of one container share its memory, processors and disk; nothing else.
 
@@ -34,14 +41,27 @@ class DockerProvider:
         may_lack: "landlock" or "seccomp", where the engine's kernel has none: sessions are then opened without it
             instead of being refused.
         runtime: An engine's runtime by name, "runsc" for gVisor (not tested).
+        checkpoints: Copy sessions after each cell, so that a crash costs one cell and not all names.
+        packages: What sessions can import beside what the image has.
+        sizes: What is kept in waiting, and how many sessions share a container.
     """
 
-    def __init__(self, *, image: str = IMAGE, may_lack: Iterable[str] = (), runtime: str | None = None) -> None:
-        self._settings = Settings(image, frozenset(may_lack), runtime)
+    def __init__(
+        self,
+        *,
+        image: str = IMAGE,
+        may_lack: Iterable[str] = (),
+        runtime: str | None = None,
+        checkpoints: bool = True,
+        packages: Packages | None = None,
+        sizes: Sizes | None = None,
+    ) -> None:
+        self._settings = Settings(image, frozenset(may_lack), runtime, CHECKPOINT_BYTES if checkpoints else 0)
+        self._packages = packages
+        if packages is not None:
+            packages.check()
         self._engine: Engine | None = None
-        self._containers: dict[Limits, Container] = {}
-        self._starting = anyio.Lock()
-        self._closed = False
+        self._pool = Pool(self._start, sizes or Sizes())
 
     @property
     def name(self) -> str:
@@ -51,36 +71,32 @@ class DockerProvider:
     def instructions(self) -> str:
         return (
             "Code runs as CPython on Linux, in a session that keeps its names and files from cell to cell. "
-            "There is no network; only the standard library is installed, and only the working folder can be written. "
+            f"There is no network; {self._installed()} installed, and only the working folder can be written. "
             "The last expression's value comes back as in a notebook, and `await` works at top level."
         )
 
+    def _installed(self) -> str:
+        extra = ["numpy, pandas and matplotlib"] if self._settings.image == image_name("data") else []
+        extra += self._packages.requirements if self._packages else []
+        return f"the standard library and {', '.join(extra)} are" if extra else "only the standard library is"
+
     async def open(self, spec: SandboxSpec | None = None) -> DockerSandbox:
         spec = spec or SandboxSpec()
-        async with self._starting:
-            container = await self._container(spec)
-        try:
-            worker = await container.fork()
-        except SandboxGone as error:
-            raise SandboxUnavailable(f"no session could be started: {error}") from error
-        return DockerSandbox(container, worker, spec)
+        place, worker = await self._pool.enter(spec)
+        return DockerSandbox(place, worker, spec)
 
-    async def _container(self, spec: SandboxSpec) -> Container:
-        if self._closed:
-            raise SandboxUnavailable("the provider is closed")
-        container = self._containers.get(spec.limits)
-        if container is not None and container.lost:
-            del self._containers[spec.limits]
-            await container.close()
-            container = None
-        if container is None:
-            engine = await self._connect()
-            container = await Container.start(engine, self._settings, spec.limits, spec.label)
-            if self._closed:  # while it started
-                await container.close()
-                raise SandboxUnavailable("the provider is closed")
-            self._containers[spec.limits] = container
-        return container
+    async def _start(self, limits: Limits, label: str) -> Container:
+        engine = await self._connect()
+        if self._packages is not None and self._packages.requirements and self._settings.packages is None:
+            self._settings = replace(self._settings, packages=await self._install(engine, self._packages))
+        return await Container.start(Engines(engine, self._settings), self._settings, limits, label)
+
+    async def _install(self, engine: Engine, packages: Packages) -> Path:
+        # Which wheels fit is known by the image's interpreter alone.
+        housing = Engines(engine, self._settings)
+        container = await Container.start(housing, self._settings, Limits(), "python-version")
+        await container.close()
+        return await to_thread.run_sync(packages.install, container.python, container.machine)
 
     async def _connect(self) -> Engine:
         if self._engine is None:
@@ -88,7 +104,7 @@ class DockerProvider:
                 raise SandboxUnavailable("Docker sandboxes need an engine on the same Linux; use Monty here")
             engine = await to_thread.run_sync(Engine.connect)
             try:
-                await to_thread.run_sync(_sweep, engine)
+                await to_thread.run_sync(sweep_engine, engine)
                 await to_thread.run_sync(_check_image, engine, self._settings.image)
             except BaseException:
                 engine.close()
@@ -97,12 +113,8 @@ class DockerProvider:
         return self._engine
 
     async def close(self) -> None:
-        self._closed = True
-        containers, self._containers = list(self._containers.values()), {}
-        with anyio.CancelScope(shield=True):  # each close has its own deadline
-            async with anyio.create_task_group() as closing:
-                for container in containers:
-                    closing.start_soon(container.close)
+        with anyio.CancelScope(shield=True):
+            await self._pool.close()
         if self._engine is not None:
             self._engine.close()
             self._engine = None
@@ -116,33 +128,35 @@ class DockerProvider:
         await self.close()
 
 
-async def sweep() -> list[str]:
-    """Remove the containers whose owner has died, and their folders; returns their ids.
+class Engines:
+    """Zygotes in containers of an engine."""
 
-    Raises:
-        SandboxUnavailable: No engine answers.
-    """
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine = engine
+        self._settings = settings
 
-    def run() -> list[str]:
-        engine = Engine.connect()
-        try:
-            return _sweep(engine)
-        finally:
-            engine.close()
+    def create(self, limits: Limits, label: str, token: str, folder: Path) -> str:
+        config = container_config(self._settings, label, token, folder)
+        return self._engine.create(config, host_config(self._settings, limits, folder))
 
-    return await to_thread.run_sync(run)
+    def start(self, id: str) -> None:
+        self._engine.start(id)
 
+    def problem(self, id: str) -> str:
+        state = self._engine.inspect(id).get("State", {})
+        if state.get("Running"):
+            return ""
+        return (
+            f"the sandbox container ended at once (status {state.get('ExitCode', 'unknown')}); "
+            f"is {self._settings.image} an image with python3? `corral sandbox build` makes one"
+        )
 
-def _sweep(engine: Engine) -> list[str]:
-    removed: list[str] = []
-    for found in engine.containers():
-        if not owner.is_dead(found.labels):
-            continue
-        with contextlib.suppress(SandboxUnavailable):  # another sweep may be at it; the next one tries again
-            engine.remove(found.id)
-            removed.append(found.id)
-    folders.sweep()
-    return removed
+    def remove(self, id: str) -> None:
+        self._engine.remove(id)
+
+    def terms(self, limits: Limits) -> Terms:
+        processes = max(1, limits.processes - RESERVED_PROCESSES)
+        return Terms(True, {"NOFILE": limits.open_files, "NPROC": processes, "CORE": 0})
 
 
 def _check_image(engine: Engine, image: str) -> None:

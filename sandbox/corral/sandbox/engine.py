@@ -28,6 +28,10 @@ class Found:
 
     id: str
     labels: Mapping[str, str]
+    name: str = ""
+    image: str = ""
+    status: str = ""
+    created: float = 0.0
 
 
 class Engine:
@@ -134,7 +138,26 @@ class Engine:
         """Every container of ours, running or not."""
         with self._speaking():
             rows = self._api.containers(all=True, filters={"label": [f"{LABEL}=1"]})
-            return [Found(str(row["Id"]), dict(row["Labels"] or {})) for row in rows]
+            return [
+                Found(
+                    str(row["Id"]),
+                    dict(row["Labels"] or {}),
+                    str((row.get("Names") or [""])[0]).removeprefix("/"),
+                    str(row.get("Image", "")),
+                    str(row.get("Status", "")),
+                    float(row.get("Created", 0)),
+                )
+                for row in rows
+            ]
+
+    def image_tags(self, name: str) -> list[str]:
+        """The tags of the image `name` that the engine has."""
+        with self._speaking():
+            return [str(tag) for row in self._api.images(name=name) for tag in row.get("RepoTags") or ()]
+
+    def remove_image(self, tag: str) -> None:
+        with self._speaking():
+            self._api.remove_image(tag)
 
     def close(self) -> None:
         self._client.close()

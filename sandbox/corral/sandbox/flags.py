@@ -12,15 +12,24 @@ from corral.sandbox import owner
 from corral.sandbox.engine import LABEL
 from corral.sandbox.sandbox import Limits
 
-__all__ = ["MOUNT", "Settings", "container_config", "host_config"]
+__all__ = ["CHECKPOINT_BYTES", "MOUNT", "Settings", "boot", "container_config", "host_config"]
+
+PACKAGES = "/run/corral-packages"
+"""Where it has the wheels that were installed for it, if there are any."""
 
 MOUNT = "/run/corral"
 """Where a container has the folder with the guest's program and the host's socket."""
 
-BOOT = f"import sys; sys.path.insert(0, '{MOUNT}'); from guest.zygote import main; main('{MOUNT}/host.sock')"
+CHECKPOINT_BYTES = 500 * 1024**2
+"""Copying a larger session takes too long, and what its next cell changes would be there twice."""
 
 INODES = 16_384
 """Files and folders on the temporary file system, which would else take memory without taking space."""
+
+
+def boot(folder: str) -> str:
+    """The program that starts a zygote whose folder is there."""
+    return f"import sys; sys.path.insert(0, {folder!r}); from guest.zygote import main; main({folder + '/host.sock'!r})"
 
 
 @dataclass(frozen=True)
@@ -31,11 +40,15 @@ class Settings:
         image: A tag that the engine has.
         may_lack: Protections that a session may go without: "landlock", "seccomp".
         runtime: The engine's runtime, "runsc" for gVisor; None for its default.
+        packages: The folder of wheels for sessions; None is none.
+        checkpoint_bytes: A session that holds more memory of its own is not copied between cells; 0 copies none.
     """
 
     image: str
     may_lack: frozenset[str] = frozenset()
     runtime: str | None = None
+    checkpoint_bytes: int = CHECKPOINT_BYTES
+    packages: Path | None = None
 
 
 def container_config(settings: Settings, label: str, token: str, folder: Path) -> dict[str, Any]:
@@ -43,9 +56,9 @@ def container_config(settings: Settings, label: str, token: str, folder: Path) -
     return {
         "image": settings.image,
         "name": f"corral-{_slug(label)}-{secrets.token_hex(4)}",
-        "entrypoint": ["python3", "-I", "-B", "-c", BOOT],
+        "entrypoint": ["python3", "-I", "-B", "-c", boot(MOUNT)],
         "user": "0:0",
-        "environment": {"CORRAL_TOKEN": token},
+        "environment": {"CORRAL_TOKEN": token, "CORRAL_PACKAGES": PACKAGES if settings.packages else ""},
         "labels": {LABEL: "1", "corral.label": label, **owner.labels()},
         "network_disabled": True,
     }
@@ -74,7 +87,11 @@ def host_config(settings: Settings, limits: Limits, folder: Path) -> dict[str, A
             Ulimit(name="nofile", soft=limits.open_files, hard=limits.open_files),
             Ulimit(name="core", soft=0, hard=0),
         ],
-        "mounts": [Mount(MOUNT, str(folder), type="bind", read_only=True)],
+        "mounts": [
+            Mount(target, str(source), type="bind", read_only=True)
+            for target, source in ((MOUNT, folder), (PACKAGES, settings.packages))
+            if source is not None
+        ],
         "auto_remove": True,  # when this process is killed the zygote exits, and then nothing is left
         "runtime": settings.runtime,
     }

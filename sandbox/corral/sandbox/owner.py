@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["OWNER", "PID_NAMESPACE", "is_dead", "labels"]
+__all__ = ["OWNER", "PID_NAMESPACE", "is_dead", "labels", "pid"]
 
 OWNER = "corral.owner"
 PID_NAMESPACE = "corral.owner.pidns"
@@ -16,6 +16,12 @@ def labels() -> dict[str, str]:
     """Labels that name this process: its pid, when it started, and the boot and pid namespace these hold in."""
     pid = os.getpid()
     return {OWNER: f"{pid}:{_started(pid)}:{_boot()}", PID_NAMESPACE: _pid_namespace()}
+
+
+def pid(labels: Mapping[str, str]) -> int | None:
+    """The pid that labels name, in its own namespace."""
+    word = labels.get(OWNER, "").partition(":")[0]
+    return int(word) if word.isdecimal() else None
 
 
 def is_dead(labels: Mapping[str, str]) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 
 __all__ = [
     "CODE_LIMIT",
+    "Artifact",
     "CellError",
     "CellErrorKind",
     "Execution",
@@ -39,7 +40,8 @@ class Limits:
         disk_bytes: Size of the writable temporary file system.
         open_files: File descriptors per process.
         output_bytes: What a cell may print before it is cut in the middle.
-        file_bytes: The largest file that `put` or `get` moves.
+        file_bytes: The largest file that `put` or `get` moves, and all that a folder's may have together.
+        artifact_bytes: What a cell may show as artifacts.
     """
 
     memory_bytes: int = 512 * 1024**2
@@ -49,6 +51,7 @@ class Limits:
     open_files: int = 256
     output_bytes: int = 64 * 1024
     file_bytes: int = 32 * 1024**2
+    artifact_bytes: int = 16 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,9 @@ class SandboxSpec:
     limits: Limits = field(default_factory=Limits)
     label: str = ""
     """For people: shown by `docker ps` and in events."""
+    trust: str = ""
+    """Sessions share a container only with sessions of the same key, whose container ends with the last of them; ""
+    are the provider's own, in containers that are used again."""
 
 
 class CellErrorKind(StrEnum):
@@ -79,6 +85,20 @@ class CellError:
 
 
 @dataclass(frozen=True)
+class Artifact:
+    """Something that a cell showed: an image, a table, a figure. Made by code that nobody has read, like all of it.
+
+    Attributes:
+        name: A plain file name, such as "shown-1.png".
+        media_type: RFC 6838, such as "image/png"; what the code says, not what anyone has checked.
+    """
+
+    name: str
+    media_type: str
+    data: bytes
+
+
+@dataclass(frozen=True)
 class Execution:
     """What one cell did.
 
@@ -90,6 +110,7 @@ class Execution:
         seconds: Wall time of the cell itself, host calls excluded.
         truncated: Whether `output` was cut.
         state_kept: Whether names defined so far are still there for the next cell.
+        artifacts: What it showed with `display`, as its last value, or left open in pyplot; in that order.
     """
 
     output: str = ""
@@ -99,6 +120,7 @@ class Execution:
     seconds: float = 0.0
     truncated: bool = False
     state_kept: bool = True
+    artifacts: tuple[Artifact, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +130,8 @@ class Host:
     Attributes:
         tools: Names bound as functions in the cell; the host refuses every other name.
         call: Awaited for each call with (name, positional arguments, keyword arguments), all JSON; its result must be
-            JSON. What it raises is raised in the cell as a RuntimeError with the same text.
+            JSON. What it raises is raised in the cell as a RuntimeError with the same text. Threads of a cell, and
+            `tool.map(items)` in it, call at the same time: up to 64 calls are awaited at once, each by itself.
         outputs: Parameter names of SUBMIT, in order; empty means SUBMIT is not bound.
     """
 

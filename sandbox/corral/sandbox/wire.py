@@ -15,7 +15,7 @@ from typing import TypeGuard
 from corral.sandbox.errors import SandboxProtocolError
 from corral.sandbox.sandbox import Json
 
-__all__ = ["PROTOCOL", "Decoder", "Frame", "encode"]
+__all__ = ["PROTOCOL", "SENT_JSON_LIMIT", "Decoder", "Frame", "encode", "encode_value"]
 
 PROTOCOL = 1
 """The version spoken here; the zygote says which ones it speaks."""
@@ -45,6 +45,15 @@ def encode(message: Mapping[str, Json], blob: bytes = b"") -> bytes:
     if len(body) > SENT_JSON_LIMIT:
         raise ValueError(f"{len(body)} bytes of JSON; at most {SENT_JSON_LIMIT} can be sent")
     return HEAD.pack(len(body), len(blob)) + body + blob
+
+
+def encode_value(value: Json) -> bytes:
+    """One JSON value.
+
+    Raises:
+        TypeError, ValueError: It is none.
+    """
+    return _encode(value).encode("utf-8", "surrogatepass")
 
 
 class Decoder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
 from collections.abc import Callable
@@ -41,7 +42,7 @@ class Died:
 
 
 class Descriptors:
-    """The three open files of a session: ours, and the guest's ends to hand over."""
+    """The four open files of a session: ours, and the guest's ends to hand over."""
 
     def __init__(self, output_bytes: int) -> None:
         import fcntl  # here because Windows has none, where this room is imported for Monty
@@ -49,15 +50,18 @@ class Descriptors:
         self.channel, guest_channel = socket.socketpair()
         self.control, guest_control = socket.socketpair()
         self.control.setblocking(False)
+        self.passing, guest_passing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.passing.setblocking(False)
         self.output = os.memfd_create("output", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.output, -(-output_bytes // PAGE) * PAGE)
         # The guest can fill it and overwrite it, never make it larger than we are ready to read.
         fcntl.fcntl(self.output, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW)
-        self._guest = (guest_channel, guest_control)
+        self._guest = (guest_channel, guest_control, guest_passing)
 
     @property
     def guest(self) -> list[int]:
-        return [*(end.fileno() for end in self._guest), self.output]
+        channel, control, passing = (end.fileno() for end in self._guest)
+        return [channel, control, self.output, passing]
 
     def close_guest(self) -> None:
         for end in self._guest:
@@ -67,6 +71,7 @@ class Descriptors:
         self.close_guest()
         self.channel.close()
         self.control.close()
+        self.passing.close()
         os.close(self.output)
 
 
@@ -75,15 +80,31 @@ class Worker:
 
     Args:
         number: The session's number in its container.
-        kill: Asks the zygote to kill it.
+        kill: Asks the zygote to kill it: all that it started too, or the process alone.
     """
 
     def __init__(
-        self, number: int, uid: int, folder: str, limits: Limits, files: Descriptors, kill: Callable[[Worker], None]
+        self,
+        number: int,
+        uid: int,
+        folder: str,
+        limits: Limits,
+        files: Descriptors,
+        kill: Callable[[Worker, bool], None],
     ) -> None:
         self.number = number
         self.uid = uid
         self.folder = folder
+        self.pid = 0
+        """In the container, as the guest says."""
+        self.inherited = False
+        """Whether it is the copy of another session: nobody says how it died before it was ready."""
+        self.used = False
+        """Whether there is anything in it to lose."""
+        self.kept: dict[str, str] = {}
+        """Large texts that it has, by name."""
+        self.limits = limits
+        self.files = files
         self.dead: Died | Exception | None = None
         self.ended = asyncio.Event()
         """Set when the zygote has killed every process of the session."""
@@ -92,25 +113,37 @@ class Worker:
         self.receive_cell: Callable[[Frame], bool] | None = None
         """Takes the frames of the running cell; False for one that is none of its."""
         self.cell_died: Callable[[], None] | None = None
-        self._file: tuple[str, asyncio.Future[bytes]] | None = None
-        self._limits = limits
-        self._files = files
+        self._file: tuple[str, asyncio.Future[Frame]] | None = None
         self._kill = kill
         self._junk = 0
         self._closed = False
-        blob_limit = max(limits.file_bytes, 2 * limits.output_bytes)
+        blob_limit = max(limits.file_bytes, 2 * limits.output_bytes, limits.artifact_bytes)
         self.channel = Channel(files.channel, self._receive, self._lost, blob_limit=blob_limit)
 
     def interrupt(self, cell: str) -> None:
         """Raise KeyboardInterrupt in the cell, if it is still the one that runs."""
         with contextlib.suppress(OSError):  # it is dead, or does not listen; the kill that follows tells
-            self._files.control.send(cell.encode())
+            self.files.control.send(cell.encode())
 
     def kill(self, reason: str) -> None:
         """Kill all its processes; `ended` is set when they are."""
         if self.dead is None:
             self.dead = Died(reason=reason)
-        self._kill(self)
+        self._kill(self, True)
+
+    def stop(self, reason: str) -> None:
+        """Kill the process, and leave its checkpoint to go on from."""
+        if self.dead is None:
+            self.dead = Died(reason=reason)
+        self._kill(self, False)
+
+    def pass_on(self, message: dict[str, Json], descriptors: list[int]) -> None:
+        """Send open files, which stay ours to close.
+
+        Raises:
+            OSError: It is dead, or does not listen.
+        """
+        socket.send_fds(self.files.passing, [json.dumps(message).encode()], descriptors)
 
     def died(self, reason: Died | Exception) -> None:
         """It is known to have ended: let whoever waits for it know."""
@@ -124,19 +157,20 @@ class Worker:
         if size == 0:
             return Printed("", False)
         if size is None:
-            size = os.lseek(self._files.output, 0, os.SEEK_CUR)
-        head = os.pread(self._files.output, max(0, min(size, os.fstat(self._files.output).st_size)), 0)
-        return Printed.of(head, tail, len(head) + max(beyond, len(tail)), self._limits.output_bytes)
+            size = os.lseek(self.files.output, 0, os.SEEK_CUR)
+        head = os.pread(self.files.output, max(0, min(size, os.fstat(self.files.output).st_size)), 0)
+        return Printed.of(head, tail, len(head) + max(beyond, len(tail)), self.limits.output_bytes)
 
-    async def move_file(self, message: dict[str, Json], blob: bytes = b"") -> bytes:
-        """Send a `put` or `get` and wait for its answer.
+    async def move_file(self, message: dict[str, Json], blob: bytes = b"") -> Frame:
+        """Send a request about files and wait for its answer.
 
         Raises:
             SandboxFileError: The guest could not do it.
         """
         if self.dead is not None:
             raise _as_error(self.dead)
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.used = True
+        future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._file = (message["file"], future)
         try:
             self.channel.send(message, blob)
@@ -150,14 +184,15 @@ class Worker:
             return
         self._closed = True
         self.channel.close()
-        self._files.close()
+        self.files.close()
 
     def _receive(self, frame: Frame) -> None:
         message, blob = frame
         if self.receive_cell is not None and self.receive_cell(frame):
             return
         match message:
-            case {"op": "ready", "applied": dict()} if not self.ready.done():
+            case {"op": "ready", "applied": dict(), "pid": int(pid)} if not self.ready.done():
+                self.pid = pid
                 self.ready.set_result(message["applied"])
             case {"op": "failed", "reason": str(reason)} if not self.ready.done():
                 self.ready.set_exception(SandboxGone(reason))
@@ -175,7 +210,7 @@ class Worker:
         if "error" in message:
             self._file[1].set_exception(SandboxFileError(str(message["error"])[:1000]))
         else:
-            self._file[1].set_result(blob)
+            self._file[1].set_result((message, blob))
 
     def _overlook(self) -> None:
         self._junk += 1
@@ -185,15 +220,17 @@ class Worker:
     def _lost(self, error: SandboxProtocolError | None) -> None:
         if error is not None:
             self.dead = error
-            self._kill(self)
+            self._kill(self, True)
             self._tell()
+        elif self.inherited and not self.ready.done():
+            self.died(Died())
         elif self.dead is None:
             # The zygote will say how it died; if it can't, we do not wait for ever.
             asyncio.get_running_loop().call_later(1.0, self._nobody_said)
 
     def _nobody_said(self) -> None:
         if self.dead is None:
-            self._kill(self)
+            self._kill(self, True)
             self.died(Died())
 
     def _tell(self) -> None:

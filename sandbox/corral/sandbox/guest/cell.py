@@ -5,19 +5,23 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import io
+import json
 import linecache
 import traceback
 from collections.abc import Coroutine
 from types import CodeType, ModuleType
 from typing import Any
 
-from .value import cut, plain
+from .value import cut
 
-__all__ = ["BadCell", "Interpreter", "describe", "run"]
+__all__ = ["BadCell", "Interpreter", "describe"]
 
 FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 TEXT_LIMIT = 8 * 1024
 SOURCES_KEPT = 256
+
+REHEARSAL = "import os\nprint(sum(n for n in range(3)), file=out)\ndef f(x):\n    return [x, {'a': 1.5}]\nf(1 + 1)"
 
 
 class BadCell(Exception):
@@ -44,6 +48,22 @@ class Interpreter:
         _remember(code, filename, self._count)
         self._evaluate(body)
         return None if last is None else self._evaluate(last)
+
+    def begin_anew(self) -> None:
+        """Count cells from one."""
+        self._count = 0
+
+    def rehearse(self) -> None:
+        """Run a cell that changes nothing.
+
+        After a fork the first write to each page copies it, and a cell writes to hundreds: let that be done before
+        anyone waits for a cell.
+        """
+        body, last = _compile(REHEARSAL, "<rehearsal>")
+        names: dict[str, Any] = {"out": io.TextIOWrapper(io.BytesIO(), "utf-8", line_buffering=True)}
+        if body is not None and last is not None:
+            exec(body, names)
+            json.dumps({"value": eval(last, names)})
 
     def _evaluate(self, code: CodeType | None) -> Any:
         if code is None:
@@ -78,12 +98,6 @@ def _compile(code: str, filename: str) -> tuple[CodeType | None, CodeType | None
 def _remember(code: str, filename: str, count: int) -> None:
     linecache.cache[filename] = (len(code), None, code.splitlines(True), filename)
     linecache.cache.pop(f"<cell {count - SOURCES_KEPT}>", None)
-
-
-def run(interpreter: Interpreter, code: str) -> Any:
-    """The last expression's value as JSON, or as its repr where JSON can't say it."""
-    value = interpreter.run(code)
-    return None if value is None else plain(value)
 
 
 def describe(error: BaseException) -> dict[str, str]:

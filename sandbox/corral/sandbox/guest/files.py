@@ -5,8 +5,66 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from typing import Any
 
-__all__ = ["read", "write"]
+__all__ = ["move"]
+
+MOST_FILES = 10_000
+DEEPEST = 64
+
+
+def move(root: str, message: dict[str, Any], blob: bytes) -> tuple[dict[str, Any], bytes]:
+    """Do what a request about files asks; returns the report and the bytes that go with it."""
+    path, limit = message["path"], message["limit"]
+    try:
+        op = message["op"]
+        if op == "put":
+            write(root, path, blob)
+        elif op == "put_folder":
+            _write_all(root, message["files"], blob)
+        elif op == "get":
+            return {}, read(root, path, limit)
+        else:
+            return _read_all(root, path, limit)
+    except OSError as error:
+        return {"error": error.strerror or str(error)}, b""
+    return {}, b""
+
+
+def _write_all(root: str, listed: list[tuple[str, int]], blob: bytes) -> None:
+    start = 0
+    for path, size in listed:
+        write(root, path, blob[start : start + size])
+        start += size
+
+
+def _read_all(root: str, path: str, limit: int) -> tuple[dict[str, Any], bytes]:
+    """Every regular file below `path`; links and special files are left out."""
+    listed: list[tuple[str, int]] = []
+    data = bytearray()
+    waiting = [path]
+    while waiting:
+        folder = waiting.pop()
+        for name, kind in sorted(_entries(root, folder)):
+            inner = f"{folder}/{name}" if folder else name
+            if stat.S_ISDIR(kind) and inner.count("/") < DEEPEST:
+                waiting.append(inner)
+            elif stat.S_ISREG(kind):
+                content = read(root, inner, limit - len(data))
+                data += content
+                listed.append((inner, len(content)))
+                if len(listed) > MOST_FILES:
+                    raise OSError(f"more than {MOST_FILES} files in {path or 'the folder'}")
+    return {"files": listed}, bytes(data)
+
+
+def _entries(root: str, path: str) -> list[tuple[str, int]]:
+    folder, _ = _parent(root, f"{path}/x" if path else "x", make=False)
+    try:
+        names = os.listdir(folder)
+        return [(name, os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode) for name in names]
+    finally:
+        os.close(folder)
 
 
 def write(root: str, path: str, data: bytes) -> None:

@@ -15,6 +15,10 @@ __all__ = ["Refused", "harden", "undumpable"]
 PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 4, 38
 
 
+SCOPES_SIGNALS = 6
+"""The Landlock version that keeps signals inside."""
+
+
 class Refused(Exception):
     """A protection that must be there is not."""
 
@@ -24,8 +28,10 @@ def undumpable() -> None:
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def harden(uid: int, folder: str, limits: dict[str, int], may_lack: list[str]) -> dict[str, Any]:
-    """Become `uid`, make `folder` and give up everything else.
+def harden(
+    uid: int, folder: str, limits: dict[str, int], readable: list[str] | None, may_lack: list[str]
+) -> dict[str, Any]:
+    """Become `uid` (0: stay who we are), make `folder` and give up everything else.
 
     Returns:
         What is in force, by name; the host compares it with what it asked for.
@@ -33,18 +39,25 @@ def harden(uid: int, folder: str, limits: dict[str, int], may_lack: list[str]) -
     Raises:
         Refused: Landlock or seccomp is not to be had, and `may_lack` does not name it.
     """
-    _die_first()
+    if uid:
+        _die_first()
     for name, value in limits.items():
         resource.setrlimit(getattr(resource, "RLIMIT_" + name), (value, value))
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
+    if uid:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    if os.geteuid() == 0 or os.getuid() == 0:
+        raise Refused("a session must not be root")
     undumpable()
     os.umask(0o077)
     os.mkdir(folder, 0o700)
     os.chdir(folder)
     ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    applied: dict[str, Any] = {"landlock": landlock.confine(folder), "seccomp": seccomp.confine(platform.machine())}
+    confined = landlock.confine(folder, readable)
+    applied: dict[str, Any] = {"landlock": confined, "seccomp": seccomp.confine(platform.machine())}
+    if readable is not None and confined < SCOPES_SIGNALS:
+        raise Refused("Landlock of Linux 6.12 or later is needed where sessions see other processes")
     for name, value in applied.items():
         if not value and name not in may_lack:
             raise Refused(f"{name} is not available here (kernel {platform.release()}, {platform.machine()})")

@@ -22,8 +22,10 @@ FIRST_VERSION_RIGHTS = (1 << 13) - 1
 SCOPE_ABSTRACT_SOCKETS, SCOPE_SIGNALS = 1 << 0, 1 << 1
 
 
-def confine(folder: str) -> int:
-    """Give up writing outside `folder`, for good and for every child. Needs no_new_privs.
+def confine(folder: str, readable: list[str] | None = None) -> int:
+    """Give up writing outside `folder`, and reading outside it and `readable`, for good and for every child.
+
+    Needs no_new_privs. None leaves all readable that file modes allow.
 
     Returns:
         The kernel's Landlock version; 0 if it has none, and then nothing was given up.
@@ -38,7 +40,9 @@ def confine(folder: str) -> int:
     attributes = struct.pack("=QQQ", rights, 0, scoped)[: 24 if version >= 6 else 8]
     ruleset = _checked(libc.syscall(CREATE, attributes, ctypes.c_size_t(len(attributes)), 0))
     try:
-        _allow(libc, ruleset, "/", EXECUTE | READ_FILE | READ_DIR)
+        for path in ["/"] if readable is None else readable:
+            if os.path.exists(path):
+                _allow(libc, ruleset, path, EXECUTE | READ_FILE | (READ_DIR if os.path.isdir(path) else 0))
         _allow(libc, ruleset, folder, rights & ~(MAKE_CHAR | MAKE_BLOCK))
         _allow(libc, ruleset, "/dev/null", READ_FILE | WRITE_FILE)
         _checked(libc.syscall(RESTRICT, ruleset, 0))

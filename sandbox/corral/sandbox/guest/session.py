@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import builtins
-import itertools
 import os
 import signal
-import socket
 import sys
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
 from . import files
-from .cell import Interpreter, describe, run
-from .inbox import REQUEST, Inbox
-from .interrupts import Interrupts
-from .output import Output
+from .calls import Calls
+from .cell import Interpreter, describe
+from .copies import Checkpoint, copy
+from .display import Display
+from .inbox import REQUEST
+from .link import Link
 from .value import plain
-from .wire import Writer
+from .variables import Variables
 
 __all__ = ["Session"]
 
@@ -31,61 +30,118 @@ class Submitted(BaseException):
 class Session:
     """Runs until the host hangs up."""
 
-    def __init__(self, channel: socket.socket, control: socket.socket, output: int, settings: dict[str, Any]) -> None:
+    def __init__(self, descriptors: Sequence[int], settings: dict[str, Any], applied: dict[str, Any]) -> None:
         self._settings = settings
+        self._applied = applied
         self._folder: str = settings["folder"]
-        self._output = Output(output, settings["output_bytes"])
-        self._interrupts = Interrupts(control)
-        self._inbox = Inbox(channel, self._interrupts)
-        self._writer = Writer(channel)
-        self._writing = threading.Lock()
-        self._calls = itertools.count(1)
-        self._cell = ""
+        self._link = Link(descriptors, settings["output_bytes"])
+        self._calls = Calls(self._link)
+        self._variables = Variables()
+        self._display = Display(self._show, settings["artifact_bytes"])
+        self._checkpoint = Checkpoint(settings["checkpoint_bytes"])
+        self._copying = False
         self._tools: list[str] = []
         self._outputs: list[str] = []
         self._submitted: dict[str, Any] | None = None
         self._pid = os.getpid()
-        self._module = ModuleType("__main__")
-        self._module.__dict__["__builtins__"] = builtins
-        sys.modules["__main__"] = self._module
-        self._interpreter = Interpreter(self._module)
-        os.register_at_fork(after_in_child=lambda: _forget(channel, control))
+        module = ModuleType("__main__")
+        module.__dict__.update(__builtins__=builtins, display=self._display.display)
+        sys.modules["__main__"] = module
+        self._interpreter = Interpreter(module)
+        os.register_at_fork(after_in_child=self._forked)
 
-    def serve(self, applied: dict[str, Any]) -> NoReturn:
+    def serve(self) -> NoReturn:
         """Report what holds this session, then do what the host asks."""
-        self._send({"op": "ready", "applied": applied})
+        self._report_ready()
         while True:
             try:
-                message, blob = self._inbox.wait(REQUEST)
+                message, blob = self._link.inbox.wait(REQUEST)
             except (EOFError, OSError):
                 os._exit(0)
-            if message["op"] == "execute":
+            op = message["op"]
+            if op == "execute":
                 self._execute(message)
+                self._copy()
+            elif op == "rehearse":
+                self._execute(message)
+                self._interpreter.begin_anew()
+            elif op == "branch":
+                self._branch()
             else:
                 self._file(message, blob)
+                if not self._checkpoint.taken:
+                    self._copy()
+
+    def _report_ready(self) -> None:
+        self._link.send({"op": "ready", "applied": self._applied, "pid": self._pid})
+
+    # Copies.
+
+    def _copy(self) -> None:
+        self._copying = True
+        descriptors = self._checkpoint.take(self._link)
+        self._copying = False
+        if descriptors is not None:
+            self._live_on(descriptors)
+        elif self._checkpoint.taken:
+            self._interpreter.rehearse()
+
+    def _branch(self) -> None:
+        _, descriptors = self._link.receive_passed()
+        self._copying = True
+        try:
+            pid = copy()
+        except OSError:
+            pid = -1
+        self._copying = False
+        if pid == 0:
+            os.setsid()
+            self._link.forget()
+            self._live_on(descriptors)
+            return
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def _live_on(self, descriptors: Sequence[int]) -> None:
+        """As a copy, become a session of its own."""
+        self._pid = os.getpid()
+        self._checkpoint.forget()
+        self._link = self._calls.link = Link(descriptors, self._settings["output_bytes"])
+        self._report_ready()
+        self._copy()
+
+    def _forked(self) -> None:
+        if not self._copying:  # a child that the cell made
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            self._link.forget()
+            self._checkpoint.forget()
+
+    # Cells.
 
     def _execute(self, message: dict[str, Any]) -> None:
-        self._cell = message["cell"]
+        link = self._link
+        self._calls.cell = cell = message["cell"]
         self._submitted = None
         self._bind(message)
-        self._output.begin()
-        self._interrupts.begin(self._cell)
+        self._display.begin()
+        link.output.begin()
+        link.interrupts.begin(cell)
         report = self._outcome(message["code"])
-        self._interrupts.end()
+        link.interrupts.end()
         if os.getpid() != self._pid:  # the cell forked, and its child came back to here
             os._exit(0)
-        size, beyond, tail = self._output.end()
-        end = {"op": "done", "cell": self._cell, "size": size, "beyond": beyond}
+        size, beyond, tail = link.output.end()
+        end = {"op": "done", "cell": cell, "size": size, "beyond": beyond}
         if self._submitted is not None:
             report["submitted"] = self._submitted
         try:
-            self._send({**end, **report}, tail)
+            link.send({**end, **report}, tail)
         except ValueError as error:  # several large values were submitted
-            self._send({**end, "error": {"kind": "error", "message": f"ValueError: {error}"}}, tail)
+            link.send({**end, "error": {"kind": "error", "message": f"ValueError: {error}"}}, tail)
 
     def _outcome(self, code: str) -> dict[str, Any]:
         try:
-            value = self._unmasked(lambda: run(self._interpreter, code))
+            value = self._unmasked(lambda: self._run(code))
             return {} if value is None else {"value": value}
         except Submitted:
             return {}
@@ -95,55 +151,43 @@ class Session:
             report = self._unmasked(lambda: describe(failure))
         except BaseException as error:  # noqa: BLE001 - its __str__ failed, or was interrupted
             report = {"kind": "error", "message": f"{type(failure).__name__} ({type(error).__name__} while shown)"}
-        if self._interrupts.fired:
+        if self._link.interrupts.fired:
             report["kind"] = "interrupted"
         return {"error": report}
 
+    def _run(self, code: str) -> Any:
+        """The last expression's value as JSON, or as its repr where JSON can't say it."""
+        value = self._interpreter.run(code)
+        try:
+            if type(value).__module__ != "builtins":
+                self._display.show(value)
+            self._display.figures()
+        except Exception as error:  # noqa: BLE001 - its own `_repr_html_`, say
+            print(f"{type(error).__name__} while shown: {error}", file=sys.stderr)  # noqa: T201
+        return None if value is None else plain(value)
+
     def _unmasked(self, step: Callable[[], Any]) -> Any:
         try:
-            self._interrupts.unmask()
+            self._link.interrupts.unmask()
             return step()
         finally:
-            self._interrupts.mask()
+            self._link.interrupts.mask()
 
     def _bind(self, message: dict[str, Any]) -> None:
         names = self._interpreter.names
-        tools: list[str] = message.get("tools", self._tools)
-        if tools is not self._tools:
-            for name in set(self._tools) - set(tools):
+        tools: list[str] = message["tools"]
+        for name in self._tools:
+            if name not in tools:
                 names.pop(name, None)
-            self._tools = tools
+        self._tools = tools
         for name in tools:
-            names[name] = self._function(name)
+            names[name] = self._calls.function(name)
         self._outputs = message.get("outputs", [])
         if self._outputs:
             names["SUBMIT"] = self._submit
         else:
             names.pop("SUBMIT", None)
-        names.update(message.get("variables", ()))
-
-    def _function(self, name: str) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            return self._call(name, args, kwargs)
-
-        call.__name__ = call.__qualname__ = name
-        call.__doc__ = "Answered by the host; arguments and result are JSON."
-        return call
-
-    def _call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self._interrupts.mask()
-        try:
-            key = f"{self._cell}.{next(self._calls)}"
-            self._inbox.expect(key)
-            self._send({"op": "call", "cell": self._cell, "call": key, "name": name, "args": args, "kwargs": kwargs})
-            answer, _ = self._inbox.wait(key)
-        except EOFError:
-            os._exit(0)
-        finally:
-            self._interrupts.unmask()
-        if "error" in answer:
-            raise RuntimeError(answer["error"])
-        return answer.get("value")
+        names.update(self._variables.receive(message, self._link))
 
     def _submit(self, *args: Any, **kwargs: Any) -> NoReturn:
         names = self._outputs
@@ -157,25 +201,14 @@ class Session:
         self._submitted = {name: plain(values[name]) for name in names}
         raise Submitted
 
-    def _file(self, message: dict[str, Any], blob: bytes) -> None:
-        report: dict[str, Any] = {"op": "file", "file": message["file"]}
-        data = b""
+    def _show(self, name: str, media_type: str, data: bytes) -> None:
+        interrupts = self._link.interrupts
+        interrupts.mask()
         try:
-            if message["op"] == "put":
-                files.write(self._folder, message["path"], blob)
-            else:
-                data = files.read(self._folder, message["path"], message["limit"])
-        except OSError as error:
-            report["error"] = error.strerror or str(error)
-        self._send(report, data)
+            self._link.send({"op": "artifact", "cell": self._calls.cell, "name": name, "media_type": media_type}, data)
+        finally:
+            interrupts.unmask()
 
-    def _send(self, message: dict[str, Any], blob: bytes = b"") -> None:
-        with self._writing:
-            self._writer.send(message, blob)
-
-
-def _forget(channel: socket.socket, control: socket.socket) -> None:
-    # A forked child has no business with the host: were it to read or write here, frames would be mixed up.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    channel.close()
-    control.close()
+    def _file(self, message: dict[str, Any], blob: bytes) -> None:
+        report, data = files.move(self._folder, message, blob)
+        self._link.send({"op": "file", "file": message["file"], **report}, data)

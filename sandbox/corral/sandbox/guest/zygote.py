@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import os
 import platform
-import secrets
 import select
 import signal
 import socket
@@ -16,33 +14,29 @@ import time
 from types import FrameType
 from typing import Any, NoReturn
 
+from . import trees
+from .folders import remove
 from .hardening import harden, undumpable
+from .preimports import preimport
 from .session import Session
 from .wire import PROTOCOL, Reader, Writer
 
 __all__ = ["main"]
 
-# fmt: off
-PREIMPORTED = (
-    "array", "base64", "bisect", "calendar", "cmath", "collections", "concurrent.futures", "contextlib", "copy",
-    "csv", "dataclasses", "datetime", "decimal", "difflib", "enum", "fnmatch", "fractions", "functools", "glob",
-    "hashlib", "heapq", "hmac", "html", "html.parser", "inspect", "io", "itertools", "json", "logging", "math",
-    "numbers", "operator", "pathlib", "pprint", "queue", "random", "re", "secrets", "shutil", "statistics", "string",
-    "struct", "subprocess", "tempfile", "textwrap", "time", "typing", "unicodedata", "urllib.parse", "uuid",
-    "xml.etree.ElementTree", "zlib",
-)
-# fmt: on
+DESCRIPTORS = 4
+"""What a session is opened with; see `link`."""
 
 
 def main(path: str) -> NoReturn:
     """Connect to the host's socket at `path` and serve it; when the host goes, so does the container."""
     token = os.environ.pop("CORRAL_TOKEN", "")
+    if packages := os.environ.get("CORRAL_PACKAGES"):
+        sys.path.append(packages)
     os.environ.clear()
     os.environ.update(PATH="/usr/local/bin:/usr/bin:/bin", LANG="C.UTF-8", PYTHONDONTWRITEBYTECODE="1")
     undumpable()
     _drop_standard_streams()
-    for name in PREIMPORTED:
-        importlib.import_module(name)
+    preimport(without=packages)
     host = socket.socket(socket.AF_UNIX)
     host.connect(path)
     gc.collect()
@@ -66,6 +60,8 @@ class Zygote:
         self._host = host
         self._reader = Reader(host, descriptors=True)
         self._writer = Writer(host)
+        self._users = True
+        """Whether sessions are users of their own; else they are ours, and known by descent."""
         self._sessions: dict[int, int] = {}
         self._removers: dict[int, int] = {}
         """Pids to session numbers: the sessions, and the children that delete the folder of one that was ended."""
@@ -84,7 +80,7 @@ class Zygote:
                 "op": "hello",
                 "token": token,
                 "protocols": [PROTOCOL],
-                "features": ["files", "threads", "await"],
+                "features": ["files", "threads", "await", "map", "copies", "artifacts"],
                 "python": platform.python_version(),
                 "machine": platform.machine(),
             }
@@ -95,6 +91,9 @@ class Zygote:
             sys.exit(0)
         if welcome.get("protocol") != PROTOCOL:
             sys.exit("the host speaks another protocol")
+        self._users = bool(welcome["users"])
+        if not self._users:
+            trees.adopt_orphans()
 
     def serve(self) -> NoReturn:
         poll = select.poll()
@@ -112,19 +111,18 @@ class Zygote:
         try:
             self._reader.fill()
         except (EOFError, OSError):
+            if not self._users:
+                trees.kill_descendants()
             os._exit(0)
         self._obey()
 
     def _obey(self) -> None:
         while (frame := self._reader.take()) is not None:
             message, _ = frame
-            if message["op"] == "open":
-                self._open(message)
-            else:
-                self._end(message)
+            getattr(self, "_" + message["op"])(message)  # the host is trusted here
 
     def _open(self, message: dict[str, Any]) -> None:
-        descriptors = [self._reader.received.pop(0) for _ in range(3)]
+        descriptors = [self._reader.received.pop(0) for _ in range(DESCRIPTORS)]
         try:
             pid = self._fork()
         except OSError as error:
@@ -145,25 +143,41 @@ class Zygote:
             for descriptor in descriptors:
                 os.set_inheritable(descriptor, False)
             os.setsid()
-            _run_session(message, *descriptors)
+            _run_session(message, descriptors)
         finally:
             os._exit(70)
 
+    def _adopt(self, message: dict[str, Any]) -> None:
+        """From now on `pid`, a copy of a session, is a session: its death is told."""
+        pid = message["pid"]
+        try:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except (ChildProcessError, OverflowError):  # it died before this came, or the host was told a lie
+            self._writer.send({"op": "exited", "session": message["session"], "status": 0})
+        else:
+            self._sessions.setdefault(pid, message["session"])
+
+    def _stop(self, message: dict[str, Any]) -> None:
+        """Kill a session's process and nothing else: its checkpoint takes over."""
+        self._kill(message["uid"], self._pids(message["session"]))
+
     def _end(self, message: dict[str, Any]) -> None:
-        """Kill every process of a session's user, at once and even when no process can be forked; delete its folder."""
-        uid = message["uid"]
-        for pid, session in self._sessions.items():
-            if session == message["session"]:
+        """Kill every process of a session's user, at once and even when no process can be forked; delete its folder.
+
+        A session that shares its user and its folder with branches leaves both to them.
+        """
+        uid, pids = message["uid"], self._pids(message["session"])
+        if not message["alone"]:
+            self._kill(uid, [*pids, *(-pid for pid in pids)])
+            self._writer.send({"op": "ended", "session": message["session"]})
+            return
+        if self._users:
+            for pid in pids:
                 with contextlib.suppress(OSError):  # refused as soon as it has its user, and then the next kill hits it
                     os.kill(pid, signal.SIGKILL)
-        # The real user too: with a real user 0, kill(-1) would also reach our own children that are still root.
-        os.setresuid(uid, uid, 0)
-        try:
-            with contextlib.suppress(OSError):  # it has none left
-                os.kill(-1, signal.SIGKILL)
-        finally:
-            os.setresuid(0, 0, 0)
-            undumpable()  # a change of user resets it
+            self._kill(uid, [-1])
+        else:
+            trees.kill_descendants()
         try:
             pid = self._fork()
         except OSError:  # full of another session's processes; what is left counts against `disk_bytes`
@@ -172,6 +186,26 @@ class Zygote:
         if pid == 0:
             self._become_remover(uid, message["folder"])
         self._removers[pid] = message["session"]
+
+    def _pids(self, session: int) -> list[int]:
+        return [pid for pid, number in self._sessions.items() if number == session]
+
+    def _kill(self, uid: int, pids: list[int]) -> None:
+        """Kill as the session's user: we have no right to signal other users' processes."""
+        if not self._users:
+            for pid in pids:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            return
+        # The real user too: with a real user 0, kill(-1) would also reach our own children that are still root.
+        os.setresuid(uid, uid, 0)
+        try:
+            for pid in pids:
+                with contextlib.suppress(OSError):  # there is none left
+                    os.kill(pid, signal.SIGKILL)
+        finally:
+            os.setresuid(0, 0, 0)
+            undumpable()  # a change of user resets it
 
     def _fork(self) -> int:
         """Fork, with some patience: the processes of a bomb that was just killed still have to be reaped."""
@@ -186,9 +220,10 @@ class Zygote:
     def _become_remover(self, uid: int, folder: str) -> NoReturn:
         try:
             self._host.close()
-            os.setgroups([])
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
+            if self._users:
+                os.setgroups([])
+                os.setresgid(uid, uid, uid)
+                os.setresuid(uid, uid, uid)
             remove(folder)
         finally:
             os._exit(0)
@@ -213,34 +248,14 @@ def _only_wake(number: int, frame: FrameType | None) -> None:
     """The wake-up descriptor does the work; without a handler the kernel would not signal at all."""
 
 
-def _run_session(message: dict[str, Any], channel: int, control: int, output: int) -> None:
-    host = socket.socket(fileno=channel)
+def _run_session(message: dict[str, Any], descriptors: list[int]) -> None:
     try:
-        applied = harden(message["uid"], message["folder"], message["limits"], message["may_lack"])
-        os.environ.update(HOME=message["folder"], TMPDIR=message["folder"])
+        applied = harden(message["uid"], message["folder"], message["limits"], message["readable"], message["may_lack"])
+        os.environ.update(HOME=message["folder"], TMPDIR=message["folder"], MPLBACKEND="module://guest.figures")
         sys.path.insert(0, message["folder"])
-        session = Session(host, socket.socket(fileno=control), output, message)
+        session = Session(descriptors, message, applied)
     except Exception as error:  # noqa: BLE001 - the host gets to know it
-        Writer(host).send({"op": "failed", "reason": f"{type(error).__name__}: {error}"})
+        reason = f"{type(error).__name__}: {error}"
+        Writer(socket.socket(fileno=descriptors[0])).send({"op": "failed", "reason": reason})
         return
-    session.serve(applied)
-
-
-def remove(folder: str) -> None:
-    """Delete a tree that its maker may have made hard to delete: no recursion, however deep it is."""
-    os.chmod(folder, 0o700)
-    os.chdir(folder)
-    numbers = iter(range(1, 1_000_000_000))
-    prefix = secrets.token_hex(4)
-    while entries := list(os.scandir(".")):
-        for entry in entries:
-            if not entry.is_dir(follow_symlinks=False):
-                os.unlink(entry.name)
-                continue
-            os.chmod(entry.name, 0o700)
-            for inner in list(os.scandir(entry.name)):  # lift everything up, so that every folder becomes empty
-                if inner.is_dir(follow_symlinks=False):
-                    os.chmod(inner.path, 0o700)
-                os.rename(inner.path, f"{prefix}-{next(numbers)}")
-            os.rmdir(entry.name)
-    os.rmdir(folder)
+    session.serve()
