@@ -54,6 +54,7 @@ PATHS = {
     ("agents/corral/agents/writer.py", "execute"): "SQL",
     ("apps/corral/apps/doctor.py", "execute"): "1 + 1, our own, to see whether Monty works",
     ("apps/corral/apps/memory.py", "complete"): "a field of the receipt of an erasure",
+    ("apps/corral/apps/sandbox.py", "execute"): "Effects.execute",
 }
 
 
