@@ -3,9 +3,10 @@
 import anyio
 import pytest
 
-from corral.agents import DefinitionError, ModelSpec, Price, ReAct, StopReason
+from corral.agents import Agent, CodeAct, DefinitionError, ModelSpec, Price, ReAct, StopReason
 from corral.agents.testing import Call, Reply, ScriptedServer, scripted_lm
 from corral.policy import Budget, BudgetWarned, Limits
+from corral.sandbox import MontyProvider
 from corral.tools import tool
 
 from .conftest import Build, Recorder, call_reply
@@ -64,9 +65,6 @@ async def test_one_turn_with_a_hundred_calls_never_overshoots(counter: Counter) 
 
 
 async def test_a_cell_with_a_hundred_calls_never_overshoots(counter: Counter) -> None:
-    from corral.agents import CodeAct
-    from corral.sandbox import MontyProvider
-
     code = "for _ in range(100):\n    try:\n        count()\n    except Exception:\n        pass"
     lm, _ = scripted_lm([Reply(calls=[Call("python", {"code": code})])])
     agent = CodeAct("question -> answer", counter.tools(), lm=lm, limits=Limits(tool_calls=37), sandbox=MontyProvider())
@@ -93,10 +91,22 @@ async def test_tokens_are_never_overshot_and_well_used(kind: str, build: Build, 
     assert result.usage.tokens + 3 * (grown + 200) + cap // 4 > cap
 
 
-async def test_money_is_never_overshot(counter: Counter) -> None:
-    with ScriptedServer([Reply(calls=[Call("count")], input_tokens=1000, output_tokens=100)]) as server:
-        spec = ModelSpec(model="openai/m", api_base=server.url, price=Price(input=10, output=30), max_tokens=200)
-        result = await ReAct("question -> answer", counter.tools(), lm=spec, limits=Limits(cost_usd=0.1)).run("?")
+async def test_money_is_never_overshot_and_well_used(kind: str, counter: Counter) -> None:
+    said = call_reply(kind, [("count", {})])
+    with ScriptedServer([Reply(said.text, said.calls, input_tokens=1000, output_tokens=100)]) as server:
+        spec = ModelSpec(
+            model="openai/m",
+            api_base=server.url,
+            price=Price(input=10, output=30),
+            max_tokens=200,
+            native_tools=kind != "text",
+        )
+        limits = Limits(cost_usd=0.1)
+        if kind == "code":
+            agent: Agent = CodeAct("q -> answer", counter.tools(), lm=spec, limits=limits, sandbox=MontyProvider())
+        else:
+            agent = ReAct("q -> answer", counter.tools(), lm=spec, limits=limits)
+        result = await agent.run("?")
     assert result.reason is StopReason.COST
     assert result.usage.cost_usd is not None
     assert 0.05 < result.usage.cost_usd <= 0.1

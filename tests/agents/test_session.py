@@ -3,8 +3,9 @@ from pathlib import Path
 
 import anyio
 import pytest
+from dspy.lm15 import Request
 
-from corral.agents import ReAct, Session
+from corral.agents import Journal, JournalError, ReAct, Session
 from corral.agents.testing import Call, Reply, scripted_lm
 from corral.memory import Memory
 from corral.policy import Policy, Recalled, Remembered, RunFinished, SecurityPolicy
@@ -101,3 +102,58 @@ async def test_a_broken_memory_ends_the_run_with_a_sentence(tmp_path: Path, reco
     assert "memory" in result.detail
     assert engine.requests == []
     assert len(recorder.of(RunFinished)) == 1
+
+
+async def test_a_session_is_had_back_from_the_journal(tmp_path: Path) -> None:
+    lm, engine = scripted_lm(["one", "two", "three"])
+    with Journal(tmp_path / "runs.sqlite3") as journal:
+        agent = ReAct("question -> answer", lm=lm, journal=journal)
+        session = Session(agent)
+        await session.run("first?")
+        await session.run("second?")
+        loaded = Session.load(agent, session.id)
+        await loaded.run("third?")
+        assert Session.load(agent, session.id).messages == loaded.messages
+        assert loaded.unfinished is None
+        with pytest.raises(JournalError, match="no session other"):
+            Session.load(agent, "other")
+    assert [message.text for message in engine.requests[2].messages] == ["first?", "one", "second?", "two", "third?"]
+
+
+async def test_a_turn_that_was_killed_is_resumed_in_its_session(tmp_path: Path) -> None:
+    def script(request: Request, number: int) -> Reply:
+        asked = request.messages[-1]
+        return Reply(calls=[Call("note")]) if asked.text == "second?" else Reply(f"said {asked.text or 'noted'}")
+
+    @tool(effect="read")
+    def note() -> str:
+        """Note."""
+        return "noted"
+
+    lm, _ = scripted_lm(script)
+    with Journal(tmp_path / "runs.sqlite3") as journal:
+        agent = ReAct("question -> answer", [note], lm=lm, journal=journal)
+        session = Session(agent)
+        await session.run("first?")
+        last = await session.run("second?")
+        journal.rewind(last.run_id, 1)
+        loaded = Session.load(agent, session.id)
+        assert loaded.unfinished == last.run_id
+        assert [message.text for message in loaded.messages] == ["first?", "said first?"]
+        result = await loaded.resume()
+        assert result.run_id == last.run_id
+        assert loaded.messages == session.messages
+        await loaded.run("third?")
+        assert Session.load(agent, session.id).messages == loaded.messages
+
+
+async def test_turns_can_be_taken_back() -> None:
+    lm, engine = scripted_lm(["one", "two", "three"])
+    session = Session(ReAct("question -> answer", lm=lm))
+    await session.run("first?")
+    await session.run("second?")
+    assert session.rewind() == 1
+    await session.run("again?")
+    assert [message.text for message in engine.requests[2].messages] == ["first?", "one", "again?"]
+    assert session.rewind(9) == 2
+    assert session.messages == []

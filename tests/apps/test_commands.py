@@ -30,7 +30,7 @@ def test_tools_are_listed_shown_and_called_by_hand(corral: Corral, config: str) 
     assert shown.stdout.startswith("def time_convert_time(")
     call = ("tools", "call", "time_get_current_time", '{"timezone": "UTC"}', "--mcp-config", config)
     refused = corral(*call)
-    assert refused.returncode == 1
+    assert refused.returncode == 3
     assert "--yes-to" in refused.stderr
     called = corral(*call, "--yes-to", "tool:time/*")
     assert called.returncode == 0

@@ -177,3 +177,34 @@ def test_bytes_that_are_no_text_are_replaced(corral: Corral) -> None:
         done = corral("run", "caf\udce9", "--model", "openai/m", "--api-base", server.url)
     assert done.returncode == 0, done.stderr
     assert server.bodies[0]["messages"][-1]["content"] == "caf\ufffd"
+
+
+def test_an_agent_may_come_from_a_file(corral: Corral, tmp_path: Path) -> None:
+    (tmp_path / "farm").mkdir()
+    (tmp_path / "farm" / "barn.py").write_text(
+        "from corral.tools import tool\n\n\n@tool(effect='read')\ndef hay() -> int:\n    '''Bales.'''\n    return 7\n"
+    )
+    (tmp_path / "farm" / "agent.md").write_text(
+        "---\nname: shepherd\nsignature: 'task -> bales: int'\ntools: {functions: ['barn:hay']}\nlimits: {steps: 4}\n"
+        "---\nYou count hay.\n"
+    )
+    script = [Reply(calls=[Call("hay")]), Reply(calls=[Call("submit", {"bales": 7})])]
+    with ScriptedServer(script) as server:
+        where = ("--model", "openai/m", "--api-base", server.url)
+        done = corral("run", "How many bales?", "--agent", "farm/agent.md", *where)
+    assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
+    assert server.bodies[0]["messages"][0]["content"].startswith("You count hay.")
+    (tmp_path / "farm" / "bad.yaml").write_text("name: x\ntols: []\n")
+    wrong = corral("run", "?", "--agent", "farm/bad.yaml", *where)
+    assert wrong.returncode == 2
+    assert "bad.yaml:2" in wrong.stderr
+
+
+def test_a_denial_is_told_where_nobody_watches(corral: Corral, tmp_path: Path) -> None:
+    (tmp_path / "barn.py").write_text("def sell() -> str:\n    '''Sell.'''\n    return 'sold'\n")
+    (tmp_path / "agent.yaml").write_text("tools: {functions: ['barn:sell']}\n")
+    with ScriptedServer([Reply(calls=[Call("sell")]), "not sold"]) as server:
+        done = corral("run", "?", "--agent", "agent.yaml", "--model", "openai/m", "--api-base", server.url)
+    assert done.stdout == "not sold\n"
+    assert done.stderr.startswith("corral: denied: call tool:local/sell")
+    assert "--yes-to" in done.stderr

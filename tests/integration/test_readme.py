@@ -62,4 +62,4 @@ def test_the_policy_says_what_the_readme_says(tmp_path: Path) -> None:
     assert verdict("order", item="hay", count=11) is Verdict.DENY
     assert verdict("order", item="hay", count="many") is Verdict.DENY
     assert verdict("sell", item="hay") is Verdict.DENY
-    assert policy.limits.cost_usd == 0.5
+    assert policy.limits.tokens == 50_000

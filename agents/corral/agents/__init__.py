@@ -1,14 +1,28 @@
 """Agents: one loop, models, events kept and streamed, and DSPy on both sides."""
 
 from corral.agents.agent import Agent, CodeAct, ReAct
+from corral.agents.agentfile import AgentFile
+from corral.agents.cache import AnswerCache
 from corral.agents.door import run_in_background
-from corral.agents.errors import AgentError, DefinitionError, JournalError, ModelError
+from corral.agents.errors import (
+    AgentError,
+    ContextOverflow,
+    DefinitionError,
+    JournalError,
+    ModelError,
+    ReplayDiverged,
+    ToolsUnsupported,
+    UnknownOutcome,
+)
+from corral.agents.fallback import FallbackModel
 from corral.agents.interpreter import Interpreter
 from corral.agents.journal import Journal
 from corral.agents.model import Model, ModelSpec
 from corral.agents.price import Price
 from corral.agents.prompt import Actions
+from corral.agents.recorded import RecordedSteps
 from corral.agents.result import Result, StopReason
+from corral.agents.rlm import RLM
 from corral.agents.session import Session
 from corral.agents.steps import InlineSteps, Steps
 
@@ -16,8 +30,12 @@ __all__ = [
     "Actions",
     "Agent",
     "AgentError",
+    "AgentFile",
+    "AnswerCache",
     "CodeAct",
+    "ContextOverflow",
     "DefinitionError",
+    "FallbackModel",
     "InlineSteps",
     "Interpreter",
     "Journal",
@@ -26,10 +44,15 @@ __all__ = [
     "ModelError",
     "ModelSpec",
     "Price",
+    "RLM",
     "ReAct",
+    "RecordedSteps",
+    "ReplayDiverged",
     "Result",
     "Session",
     "Steps",
     "StopReason",
+    "ToolsUnsupported",
+    "UnknownOutcome",
     "run_in_background",
 ]

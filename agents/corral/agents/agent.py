@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 import dspy
-from dspy.lm15 import Message
-from pydantic_core import to_jsonable_python
 
+from corral.agents.acting import Acting
 from corral.agents.cells import Cells
 from corral.agents.door import run_in_background
 from corral.agents.effects import Effects
+from corral.agents.ending import Progress
 from corral.agents.errors import DefinitionError
+from corral.agents.journal import Journal
 from corral.agents.kit import Kit
-from corral.agents.loop import Loop
+from corral.agents.life import Life
+from corral.agents.loop import Loop, Task
 from corral.agents.model import Model, ModelSpec
-from corral.agents.prompt import Actions, make_offer, opening
+from corral.agents.prompt import Actions, Offer, make_offer, opening
 from corral.agents.remembering import Remembering
 from corral.agents.result import Result
 from corral.agents.signature import TaskSignature
-from corral.agents.steps import InlineSteps
+from corral.agents.start import Start
 from corral.agents.stream import stream_events
 from corral.agents.toolcalls import ToolCalls
 from corral.memory import Memory, Scope
@@ -36,11 +37,10 @@ from corral.policy import (
     Gate,
     Limits,
     Policy,
-    RunStarted,
     Sink,
 )
 from corral.sandbox import SandboxProvider
-from corral.tools import Tool, Toolbox, ToolSource
+from corral.tools import Artifacts, Tool, Toolbox, ToolSource
 
 __all__ = ["Agent", "CodeAct", "ReAct", "Start"]
 
@@ -49,18 +49,18 @@ DEFAULT_STEPS = 30
 
 
 @dataclass(frozen=True)
-class Start:
-    """What a run starts from.
+class Definition:
+    """What an agent was made of, as far as a file can say it."""
 
-    Attributes:
-        messages: The conversation so far; the run adds to this very list, so that it is there even if the run is
-            cancelled.
-    """
-
-    sinks: tuple[Sink, ...] = ()
-    stream_text: bool = False
-    messages: list[Message] = field(default_factory=list[Message])
-    session_id: str | None = None
+    signature: str
+    model: Model | None
+    tools: tuple[Any, ...]
+    sandbox: Literal["auto", "docker", "monty"]
+    has_memory: bool
+    policy: Policy
+    limits: Limits
+    cell_timeout: float
+    observation_chars: int
 
 
 class Agent(dspy.Module):
@@ -82,7 +82,11 @@ class Agent(dspy.Module):
         approver: Who answers when the policy asks; with None, what asks is denied.
         limits: Caps of a run, on top of the policy's own; where they don't mention steps, there are 30.
         budget: A budget that all runs of this agent share, and spend from together.
-        sinks: Who else hears every event, such as a `Journal`.
+        sinks: Who else hears every event.
+        journal: Keeps every event, and what runs need to be resumed after a crash; whoever made it closes it.
+        artifacts: Keeps results and outputs that are too long, whole; the model is offered `read_result` to read on in
+            them, from the first step on, so that the prompt's prefix stays the same. Not with a ready toolbox, which
+            takes its own. Its `max_chars` stands for `observation_chars`; the folder's owner removes it.
         actions: What the model is offered; by default what the class says.
         cell_timeout: Seconds of a cell's own time.
         observation_chars: Longer results are cut in the middle before the model sees them.
@@ -107,6 +111,8 @@ class Agent(dspy.Module):
         budget: Budget | None = None,
         audit: Audit | None = None,
         sinks: Sequence[Sink] = (),
+        journal: Journal | None = None,
+        artifacts: Artifacts | None = None,
         name: str = "main",
         user: str = "local",
         actions: Actions | None = None,
@@ -120,9 +126,12 @@ class Agent(dspy.Module):
         if actions is not None:
             self.actions = actions
         self.name = name
-        self._kit = Kit(
-            tools if isinstance(tools, Toolbox) else Toolbox(*tools), sandbox, bool(self.actions & Actions.CODE)
-        )
+        self._kit = Kit(_toolbox(tools, artifacts), sandbox, bool(self.actions & Actions.CODE))
+        self._artifacts = artifacts
+        self._given_tools = () if isinstance(tools, Toolbox) else tuple(tools)
+        self._written = signature if isinstance(signature, str) else read.written
+        self._asked = limits or Limits()
+        self._journal = journal
         self._model = lm if isinstance(lm, Model) or lm is None else Model(lm)
         self._policy = policy or Policy.safe()
         self._limits = self._policy.limits.narrowed(_with_an_end(limits or Limits()))
@@ -199,6 +208,43 @@ class Agent(dspy.Module):
     ) -> None:
         run_in_background(lambda: self.__aexit__(kind, error, trace))
 
+    def definition(self) -> Definition:
+        """What it was made of, as far as a file can say it."""
+        return Definition(
+            signature=self._written,
+            model=self._model,
+            tools=self._given_tools,
+            sandbox=self._kit.given_sandbox,
+            has_memory=self._memory is not None,
+            policy=self._policy,
+            limits=self._asked,
+            cell_timeout=self._cell_timeout,
+            observation_chars=self._observation_chars,
+        )
+
+    async def resume(self, run_id: str, start: Start | None = None) -> Result:
+        """Go on with a run of the journal that was killed, cancelled or stopped by a limit, where it stopped.
+
+        What it has recorded is not done again: not asked, not called, not approved. Calls that must not be repeated and
+        were cut off are reported to the model as unknown. The agent has to be made as it was; a limit may be higher.
+
+        Raises:
+            DefinitionError: The agent has no journal, or the run is not one of it.
+            JournalError: There is no such run, or it still goes on in a process of this machine.
+        """
+        if self._journal is None:
+            raise DefinitionError("this agent has no journal to resume from; pass journal=Journal(path)")
+        record = self._journal.record(run_id)
+        start = start or Start()
+        if record.previous and not start.messages:
+            start.messages.extend(self._journal.messages(record.previous))
+        return await self.start(None, record.inputs, replace(start, resumed=record, session_id=record.session_id))
+
+    @property
+    def journal(self) -> Journal | None:
+        """What its runs are kept in."""
+        return self._journal
+
     @property
     def toolbox(self) -> Toolbox:
         """The tools; open while a run goes on, or inside `async with agent:`."""
@@ -224,31 +270,27 @@ class Agent(dspy.Module):
             await self._kit.close()
 
     async def _run(self, model: Model, inputs: dict[str, Any], start: Start) -> Result:
-        run_id = uuid.uuid4().hex
-        emitter = Emitter(run_id, (*self._sinks, *start.sinks))
-        effects = self._effects(run_id, emitter)
-        emitter.emit(
-            RunStarted(
-                agent=self.name,
-                model=model.name,
-                kind=type(self).__name__,
-                inputs=to_jsonable_python(inputs, fallback=str),
-            )
-        )
+        life = Life.of(start, inputs, self._journal, self._sinks)
+        effects = self._effects(life)
         task = self.signature.render(inputs)
-        scope = Scope(self._user, self.name, start.session_id, run_id)
-        remembering = Remembering(self._memory, task, scope, effects, emitter)
-        start.messages.extend(opening(self.signature, self.predict.demos if not start.messages else ()))
-        return await self._loop(model, effects, emitter, start, remembering).run()
+        scope = Scope(self._user, self.name, start.session_id, life.run_id)
+        remembering = Remembering(self._memory, task, scope, effects, life.emitter)
+        if not start.messages:
+            start.messages.extend(opening(self.signature, self.predict.demos))
+        life.begin(self.name, model.name, type(self).__name__)
+        begun = Task(remembering, start.messages, life.heard, start.stream_text)
+        return await self._loop(model, effects, life.emitter, begun).run()
 
-    def _effects(self, run_id: str, emitter: Emitter) -> Effects:
-        budget = self._budget.child(self._limits) if self._budget is not None else Budget(self._limits)
-        gate = Gate(self._policy, budget, approver=self._approver, audit=self._audit, emitter=emitter)
-        return Effects(gate, InlineSteps(run_id), f"agent:{self.name}", f"user:{self._user}")
+    def _effects(self, life: Life) -> Effects:
+        limits, spent = self._limits, life.seconds
+        budget = self._budget.child(limits) if self._budget is not None else Budget(limits, seconds_spent=spent)
+        approver = life.approver(self._approver)
+        gate = Gate(self._policy, budget, approver=approver, audit=self._audit, emitter=life.emitter)
+        return Effects(gate, life.steps, f"agent:{self.name}", f"user:{self._user}")
 
-    def _loop(self, model: Model, effects: Effects, emitter: Emitter, start: Start, remembering: Remembering) -> Loop:
+    def _loop(self, model: Model, effects: Effects, emitter: Emitter, task: Task) -> Loop:
         toolbox = self._kit.toolbox
-        calls = ToolCalls(toolbox, effects, emitter, self._observation_chars)
+        calls = ToolCalls(toolbox, effects, emitter, self._observation_chars, self._artifacts)
         signature = self.signature
         cells = None
         if self.actions & Actions.CODE:
@@ -262,20 +304,15 @@ class Agent(dspy.Module):
                 timeout=self._cell_timeout,
                 most_chars=self._observation_chars,
             )
-        sandbox = self._kit.sandbox if cells else None
-        offer = make_offer(self.predict.signature.instructions, signature, model, toolbox.tools, sandbox, self.actions)
-        return Loop(
-            offer,
-            model,
-            effects,
-            emitter,
-            toolbox,
-            calls,
-            cells,
-            remembering,
-            start.messages,
-            stream_text=start.stream_text,
-        )
+        progress = Progress(signature)
+        acting = Acting(toolbox, calls, cells, effects, progress)
+        return Loop(self._offer, model, effects, emitter, acting, progress, task)
+
+    def _offer(self, native: bool) -> Offer:
+        code = bool(self.actions & Actions.CODE)
+        sandbox = self._kit.sandbox if code else None
+        instructions: str = self.predict.signature.instructions
+        return make_offer(instructions, self.signature, native, self._kit.toolbox.tools, sandbox, self.actions)
 
 
 class ReAct(Agent):
@@ -288,6 +325,14 @@ class CodeAct(Agent):
     """An agent whose model writes Python that calls the tools, run in a sandbox (CodeAct, arXiv:2402.01030)."""
 
     actions = Actions.CODE
+
+
+def _toolbox(tools: Toolbox | Sequence[ToolSource | Tool | Callable[..., Any]], artifacts: Artifacts | None) -> Toolbox:
+    if isinstance(tools, Toolbox):
+        if artifacts is not None:
+            raise DefinitionError("a ready toolbox takes its own artifacts: Toolbox(..., artifacts=...)")
+        return tools
+    return Toolbox(*tools) if artifacts is None else Toolbox(*tools, artifacts)
 
 
 def _with_an_end(limits: Limits) -> Limits:

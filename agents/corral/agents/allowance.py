@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from dspy.lm15 import FunctionTool, Message
+from dspy.lm15 import Message
 
 from corral.agents.errors import DefinitionError
-from corral.agents.model import Generation, Model
+from corral.agents.meter import Meter
+from corral.agents.model import Model
 from corral.agents.result import StopReason
-from corral.agents.tokens import message_tokens, prefix_tokens
 from corral.policy import Budget, BudgetExceeded, Spend
 
 __all__ = ["Allowance", "Plan"]
@@ -37,6 +37,11 @@ class Plan:
     reserve: Spend
     max_tokens: int | None
 
+    @property
+    def again(self) -> Spend:
+        """The same for one more attempt at this step."""
+        return replace(self.reserve, steps=0)
+
 
 class Allowance:
     """Plans the model calls of one run by what its budget has left.
@@ -45,8 +50,9 @@ class Allowance:
         DefinitionError: Money is limited, and nobody knows what the model's tokens cost.
     """
 
-    def __init__(self, budget: Budget, model: Model, system: str, tools: Sequence[FunctionTool]) -> None:
+    def __init__(self, budget: Budget, model: Model, meter: Meter) -> None:
         self._budget = budget
+        self.meter = meter
         self._price = model.price() if budget.left("cost_usd") is not None else None
         if budget.left("cost_usd") is not None and self._price is None:
             raise DefinitionError(
@@ -60,53 +66,44 @@ class Allowance:
         )
         seconds = budget.seconds_left()
         self._final_seconds = min(_FINAL_SECONDS, seconds / 5) if seconds is not None else 0.0
-        counted = tokens is not None or self._price is not None
-        self._known = prefix_tokens(system, tools) if counted else 0
-        self._known_messages = 0
 
-    def plan(self, messages: Sequence[Message]) -> Plan:
+    def plan(self, messages: Sequence[Message], *, again: bool = False) -> Plan:
         """How to make the next call.
+
+        Args:
+            again: It is recorded, and only looked up; time plays no part in it.
 
         Raises:
             BudgetExceeded: Not even a final answer fits.
         """
         if self._room(0) is None:
-            return Plan(self._last(), Spend(steps=1), None)
-        prompt = self._prompt_tokens(messages)
+            return Plan(self._last(again), Spend(steps=1), None)
+        prompt = self.meter.prompt(messages)
         now = self._room(prompt) or 0.0
         # Going on means paying for this answer, then for a prompt that has grown by it, then for the final answer.
         going_on = (self._room(2 * prompt + self._final) or 0.0) - self._final
-        last = self._last() or (None if going_on >= self._final else self._scarcest())
+        last = self._last(again) or (None if going_on >= self._final else self._scarcest())
         answer = int(min(self._answer, now if last else going_on))
         if answer < 1:
             raise self._out_of_room()
         cost = self._price.cost(prompt, answer) if self._price else 0.0
         return Plan(last, Spend(1, 0, prompt + answer, cost), answer)
 
-    def note(self, messages: int, generation: Generation) -> None:
-        """Learn from the server's count: `messages`, the answer included, came to this many tokens."""
-        if not generation.estimated:
-            self._known = generation.usage.tokens
-            self._known_messages = messages
-
     def seconds_for_work(self) -> float | None:
         """Seconds until only the time for a final answer is left; None is no limit."""
         left = self._budget.seconds_left()
         return None if left is None else max(0.0, left - self._final_seconds)
 
-    def _last(self) -> StopReason | None:
+    def _last(self, again: bool) -> StopReason | None:
         steps, calls = self._budget.left("steps"), self._budget.left("tool_calls")
         seconds = self.seconds_for_work()
         if steps is not None and steps <= 1:
             return StopReason.STEPS
         if calls is not None and calls < 1:
             return StopReason.TOOL_CALLS
-        if seconds is not None and seconds <= 0:
+        if seconds is not None and seconds <= 0 and not again:
             return StopReason.SECONDS
         return None
-
-    def _prompt_tokens(self, messages: Sequence[Message]) -> int:
-        return self._known + sum(message_tokens(message) for message in messages[self._known_messages :])
 
     def _room(self, prompt: int) -> float | None:
         """Tokens of answer that are left after paying for `prompt` tokens of prompt; None is no limit."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import anyio
 from dspy.lm15 import FunctionTool
 
+from corral.agents.cellhost import CellHost
+from corral.agents.celloutcome import CELL, CellOutcome, check_same
 from corral.agents.effects import Effects
+from corral.agents.errors import ReplayDiverged
+from corral.agents.recorded import RecordedSteps
 from corral.agents.signature import as_text
-from corral.agents.toolcalls import ToolCalls, cut_middle
+from corral.agents.toolcalls import ToolCalls
 from corral.policy import BudgetExceeded, CellFinished, CellOutput, CellStarted, Denied, Emitter, Label
 from corral.sandbox import Execution, Host, Sandbox, SandboxError, SandboxProvider, SandboxSpec
-from corral.tools import BadArguments, Tool, Toolbox
+from corral.tools import Observation, Tool, Toolbox
 
 __all__ = ["PYTHON", "CellOutcome", "Cells", "code_instructions"]
 
@@ -31,9 +33,8 @@ PYTHON = FunctionTool(
     },
 )
 
-_MOST_REFUSED_CALLS = 100
-"""Refused calls before a cell is stopped: waiting for the host does not count as the cell's time, so a loop around a
-refused call would outlive its timeout."""
+_FROM_CODE = Label.untrusted("code:python")
+"""What code prints may come from anything that it called."""
 
 
 def code_instructions(tools: Sequence[Tool], provider: SandboxProvider) -> str:
@@ -45,25 +46,16 @@ def code_instructions(tools: Sequence[Tool], provider: SandboxProvider) -> str:
     return "\n\n".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class CellOutcome:
-    """What a cell came to, as the model is told.
-
-    Attributes:
-        submitted: What the code handed to SUBMIT, not validated yet.
-    """
-
-    text: str
-    is_error: bool = False
-    submitted: dict[str, Any] | None = None
-
-
 class Cells:
     """The cells of one run: one sandbox session, opened at the first cell and closed with the run.
+
+    In a resumed run, cells that ended before are not run as long as no new one needs their names; then they are, in a
+    fresh session, against the calls that they made before.
 
     Args:
         outputs: Parameter names of SUBMIT.
         timeout: Seconds of a cell's own time.
+        most_chars: For those who call it; `calls` cuts what the model sees.
     """
 
     def __init__(
@@ -85,31 +77,32 @@ class Cells:
         self._emitter = emitter
         self._outputs = outputs
         self._timeout = timeout
-        self._most_chars = most_chars
         self._session: Sandbox | None = None
         self._made = 0
+        self._to_run_again: list[tuple[str, str, CellOutcome]] = []
 
     async def run(self, arguments: dict[str, Any]) -> CellOutcome:
         """Run one cell; never raises for what the code did.
 
         Raises:
             SandboxError: There is no sandbox to run it in.
+            ReplayDiverged: The run was resumed, and the names of its earlier cells can't be had back.
         """
         code = arguments.get("code")
         if not isinstance(code, str) or set(arguments) != {"code"}:
             return CellOutcome('python takes one argument, "code", a string', is_error=True)
         self._made += 1
         cell = f"cell/{self._made}"
-        if self._session is None:
-            self._session = await self._provider.open(SandboxSpec(label=self._emitter.run_id[:12]))
-        sandbox = f"{self._session.name} {self._session.id}"
+        if (kept := self._effects.steps.recorded(cell)) is not None:
+            return self._recall(cell, code, CELL.load(kept))
+        session = await self._opened()
+        await self._run_again(session)
+        sandbox = f"{session.name} {session.id}"
         self._emitter.emit(CellStarted(cell=cell, code=code, sandbox=sandbox))
         started = time.perf_counter()
-        outcome, error = await self._execute(self._session, code, cell)
-        # What code prints may come from anything that it called.
-        self._effects.read(Label.untrusted("code:python"))
-        self._emitter.emit(CellOutput(cell=cell, text=outcome.text))
-        self._emitter.emit(CellFinished(cell=cell, sandbox=sandbox, seconds=time.perf_counter() - started, error=error))
+        outcome = await self._execute(session, code, cell)
+        await self._effects.steps.record(cell, CELL.dump(outcome))
+        self._tell(cell, sandbox, outcome, time.perf_counter() - started)
         return outcome
 
     async def close(self) -> None:
@@ -118,28 +111,68 @@ class Cells:
         if session is not None:
             await session.close()
 
-    async def _execute(self, session: Sandbox, code: str, cell: str) -> tuple[CellOutcome, str | None]:
-        with anyio.CancelScope() as scope:
-            host = _CellHost(self._toolbox, self._calls, cell, scope)
+    async def _opened(self) -> Sandbox:
+        if self._session is None:
+            self._session = await self._provider.open(SandboxSpec(label=self._emitter.run_id[:12]))
+        return self._session
+
+    def _recall(self, cell: str, code: str, outcome: CellOutcome) -> CellOutcome:
+        """A cell that an earlier process ran to its end."""
+        self._emitter.emit(CellStarted(cell=cell, code=code, sandbox=""))
+        if not outcome.names_kept:
+            self._to_run_again.clear()
+        elif outcome.ran:
+            self._to_run_again.append((cell, code, outcome))
+        steps = self._effects.steps
+        made = steps.calls(f"{cell}/") if isinstance(steps, RecordedSteps) else 0
+        self._effects.charge_calls(made + outcome.ran)
+        self._tell(cell, "", outcome, 0.0)
+        return outcome
+
+    async def _run_again(self, session: Sandbox) -> None:
+        while self._to_run_again:
+            cell, code, before = self._to_run_again[0]
+            host = CellHost(self._toolbox, self._calls, self._effects.steps, cell, again=True)
+            outcome = await self._execute(session, code, cell, host)
+            if host.diverged is not None:
+                raise host.diverged
+            check_same(cell, before, outcome)
+            self._to_run_again.pop(0)
+
+    def _tell(self, cell: str, sandbox: str, outcome: CellOutcome, seconds: float) -> None:
+        self._effects.read(_FROM_CODE)
+        self._emitter.emit(CellOutput(cell=cell, text=outcome.text))
+        self._emitter.emit(CellFinished(cell=cell, sandbox=sandbox, seconds=seconds, error=outcome.error))
+
+    async def _execute(self, session: Sandbox, code: str, cell: str, host: CellHost | None = None) -> CellOutcome:
+        host = host or CellHost(self._toolbox, self._calls, self._effects.steps, cell)
+        with host.scope:
             try:
                 execution = await self._effects.execute(
                     session,
                     code,
                     self._timeout,
                     Host(tuple(t.name for t in self._toolbox.tools), host.call, self._outputs),
+                    cell,
+                    again=host.again,
                 )
             except (Denied, BudgetExceeded) as error:
-                return CellOutcome(f"not run: {error}", is_error=True), "denied"
+                return CellOutcome(f"not run: {error}", is_error=True, error="denied", ran=False)
             except SandboxError as error:
                 await self.close()
                 lost = (
                     "the sandbox was lost, and with it what earlier cells defined; a new one starts with the next cell"
                 )
-                return CellOutcome(f"{error}; {lost}", is_error=True), type(error).__name__
-            return self._told(execution), execution.error.kind.value if execution.error else None
-        return CellOutcome("the cell was stopped: it went on calling after it was refused", is_error=True), "stopped"
+                return CellOutcome(f"{error}; {lost}", is_error=True, error=type(error).__name__, names_kept=False)
+            if host.diverged is not None and not host.again:
+                raise host.diverged
+            return self._told(execution, host)
+        if isinstance(host.diverged, ReplayDiverged):
+            raise host.diverged
+        stopped = "the cell was stopped: it went on calling after it was refused"
+        return CellOutcome(stopped, is_error=True, error="stopped", unknown=tuple(host.unknown))
 
-    def _told(self, execution: Execution) -> CellOutcome:
+    def _told(self, execution: Execution, host: CellHost) -> CellOutcome:
         parts = [execution.output.rstrip("\n")] if execution.output else []
         if execution.value is not None:
             parts.append(as_text(execution.value))
@@ -147,41 +180,12 @@ class Cells:
             parts.append(error.traceback.rstrip() or error.message)
             if not execution.state_kept:
                 parts.append("(what earlier cells defined is lost)")
-        text = cut_middle("\n".join(parts), self._most_chars)
-        return CellOutcome(text, execution.error is not None, execution.submitted)
-
-
-class _CellHost:
-    """Answers the calls that one cell's code makes."""
-
-    def __init__(self, toolbox: Toolbox, calls: ToolCalls, cell: str, scope: anyio.CancelScope) -> None:
-        self._toolbox = toolbox
-        self._calls = calls
-        self._cell = cell
-        self._scope = scope
-        self._made = 0
-        self._refused = 0
-
-    async def call(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        self._made += 1
-        step = f"{self._cell}/{self._made}"
-        problem = ""
-        arguments: dict[str, Any] = kwargs
-        tool = self._toolbox.get(name)
-        if tool is not None:
-            try:
-                arguments = tool.positional(args, kwargs)
-            except BadArguments as error:
-                problem = str(error)
-        outcome = await self._calls.make(name, arguments, step, step, cell=self._cell, problem=problem)
-        if outcome.kind in ("denied", "limit"):
-            self._refused += 1
-            if self._refused >= _MOST_REFUSED_CALLS:
-                self._scope.cancel()
-        if outcome.is_error:
-            raise ToolCallFailed(outcome.text)
-        return outcome.value
-
-
-class ToolCallFailed(Exception):
-    """Raised into the cell's code, with the text that the model would have seen."""
+        text = self._calls.shown(PYTHON.name, Observation("\n".join(parts), label=_FROM_CODE))
+        return CellOutcome(
+            text,
+            error is not None,
+            execution.submitted,
+            error.kind.value if error else None,
+            names_kept=execution.state_kept,
+            unknown=tuple(host.unknown),
+        )

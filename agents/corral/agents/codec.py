@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from dspy._vendor.lm15.serde import message_from_dict, message_to_dict
-from dspy.lm15 import Message
+from dspy._vendor.lm15.serde import message_from_dict, message_to_dict, request_to_dict
+from dspy.lm15 import Message, Request
 
-__all__ = ["message_from_json", "message_to_json"]
+__all__ = ["message_from_json", "message_to_json", "request_to_json"]
 
 
 def message_to_json(message: Message) -> dict[str, Any]:
@@ -22,3 +22,8 @@ def message_to_json(message: Message) -> dict[str, Any]:
 def message_from_json(data: dict[str, Any]) -> Message:
     """A message from what `message_to_json` made."""
     return message_from_dict(data)
+
+
+def request_to_json(request: Request) -> dict[str, Any]:
+    """A request as JSON values: all that goes on the wire, and nothing of where it goes."""
+    return request_to_dict(request)

@@ -5,19 +5,24 @@ Each passes the gate and is a step. A test reads the source to see that nothing 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from dspy.lm15 import Request
 
-from corral.agents.model import GENERATION, Generation, Model
-from corral.agents.steps import Codec, Steps, json_codec
+from corral.agents.errors import ReplayDiverged
+from corral.agents.generation import GENERATION, Generation
+from corral.agents.model import Model
+from corral.agents.steps import AT_STEP, Codec, Steps
+from corral.agents.stored import OBSERVATION, RECEIPT, RECOLLECTIONS, refusal_from_json, refusal_to_json
 from corral.memory import Memory, Receipt, Recollection, Scope, Turn
-from corral.policy import Action, Admission, Gate, Integrity, Label, Spend
+from corral.policy import Action, Admission, BudgetExceeded, Denied, Gate, Label, Spend
 from corral.sandbox import Execution, Host, Sandbox
 from corral.tools import Observation, Tool
 
 __all__ = ["Effects"]
+
+T = TypeVar("T")
 
 _ONE_CALL = Spend(tool_calls=1)
 
@@ -52,39 +57,78 @@ class Effects:
             BudgetExceeded: There is not so much left.
             ModelError: The model gave no answer.
         """
+        name = f"model/{step}"
+        if (kept := self.steps.recorded(name)) is not None:
+            generation = GENERATION.load(kept)
+            self._charge(_cost(reserve, generation))
+            return generation
+        AT_STEP.set(name)
+
+        async def ask(one: Model, request: Request, patience: float, /) -> Generation:
+            return await self._ask(one, request, reserve, on_text, patience)
+
+        return await self.steps.call(name, lambda: model.answer(request, ask), codec=GENERATION, effect="read")
+
+    async def _ask(
+        self, model: Model, request: Request, reserve: Spend, on_text: Callable[[str], None] | None, patience: float
+    ) -> Generation:
         resource = model.resource
 
         async def effect(admission: Admission) -> Generation:
             admission.claim(resource, "generate")
             admission.spent = Spend(steps=reserve.steps)  # an attempt without an answer costs a step and no tokens
-            generation = await self.steps.call(
-                f"model/{step}", lambda: model.generate(request, on_text=on_text), codec=GENERATION, effect="read"
-            )
-            usage = generation.usage
-            admission.spent = Spend(reserve.steps, 0, usage.tokens, usage.cost_usd or 0.0)
+            generation = await model.generate(request, on_text=on_text, patience=patience)
+            admission.spent = _cost(reserve, generation)
             return generation
 
         return await self.gate.perform(self._action(resource, "generate"), effect, reserve=reserve)
 
-    async def call(self, tool: Tool, arguments: Mapping[str, Any], step: str) -> Observation:
+    async def call(
+        self, tool: Tool, arguments: Mapping[str, Any], step: str, *, again: str | None = None
+    ) -> Observation:
         """Call a tool with checked arguments.
+
+        Args:
+            again: The cell that is run again, if one is: then only what is recorded can be had.
 
         Raises:
             Denied: The policy or a person refused.
             BudgetExceeded: No call is left.
+            UnknownOutcome: It must not be repeated, and an earlier process was killed while it ran.
+            ReplayDiverged: `again`, and it was not called before.
         """
         given = dict(arguments)
-        action = self._action(tool.resource, "call", given, read_only=tool.read_only)
+        kept = self.steps.recorded(step)
+        if kept is not None:
+            return self._again(kept, OBSERVATION, _ONE_CALL if again is None else Spend())
+        if again is not None:
+            raise ReplayDiverged(again, f"it called {tool.name} as it had not done before")
+        action = self._action(tool.resource, "call", given, read_only=tool.read_only, schema_hash=tool.schema_hash)
 
         async def effect(admission: Admission) -> Observation:
             return await self.steps.call(
-                step, lambda: tool.call(given, admission), codec=_OBSERVATION, effect=tool.effect.value
+                step, lambda: tool.call(given, admission), codec=OBSERVATION, effect=tool.effect.value
             )
 
-        return await self.gate.perform(action, effect, reserve=_ONE_CALL)
+        return await self._perform(step, action, effect)
 
-    async def execute(self, sandbox: Sandbox, code: str, timeout: float, host: Host) -> Execution:
+    async def execute(
+        self,
+        sandbox: Sandbox,
+        code: str,
+        timeout: float,
+        host: Host,
+        step: str = "",
+        *,
+        variables: Mapping[str, Any] | None = None,
+        again: bool = False,
+    ) -> Execution:
         """Run a cell. It is a scope and no step: what it calls are steps of their own.
+
+        Args:
+            step: The cell's name, under which a person's answer is kept.
+            variables: Names that are bound before it runs, JSON.
+            again: It ended in an earlier process, and was paid for.
 
         Raises:
             Denied: The policy or a person refused.
@@ -94,10 +138,11 @@ class Effects:
 
         async def effect(admission: Admission) -> Execution:
             admission.claim("code:python", "execute", {"code": code})
-            return await sandbox.execute(code, timeout=timeout, host=host)
+            return await sandbox.execute(code, variables, timeout=timeout, host=host)
 
+        AT_STEP.set(step)
         return await self.gate.perform(
-            self._action("code:python", "execute", {"code": code}), effect, reserve=_ONE_CALL
+            self._action("code:python", "execute", {"code": code}), effect, reserve=Spend() if again else _ONE_CALL
         )
 
     async def recall(self, memory: Memory, query: str, scope: Scope) -> list[Recollection]:
@@ -107,16 +152,19 @@ class Effects:
             Denied: The policy or a person refused.
             MemoryFault: The store can't be used.
         """
+        if (kept := self.steps.recorded("memory/recall")) is not None:
+            return self._again(kept, RECOLLECTIONS, Spend())
 
         async def effect(admission: Admission) -> list[Recollection]:
             return await self.steps.call(
                 "memory/recall",
                 lambda: memory.recall(query, scope, admission=admission),
-                codec=_RECOLLECTIONS,
+                codec=RECOLLECTIONS,
                 effect="read",
             )
 
-        return await self.gate.perform(memory.action("read", scope, arguments={"query": query}), effect)
+        action = memory.action("read", scope, arguments={"query": query})
+        return await self._perform("memory/recall", action, effect, Spend())
 
     async def remember(self, memory: Memory, turns: Sequence[Turn], scope: Scope) -> Receipt:
         """Keep `turns`.
@@ -124,7 +172,10 @@ class Effects:
         Raises:
             Denied: The policy or a person refused.
             MemoryFault: The store can't be used.
+            UnknownOutcome: An earlier process was killed while it kept them.
         """
+        if (kept := self.steps.recorded("memory/remember")) is not None:
+            return self._again(kept, RECEIPT, Spend())
         arguments = {"turns": [turn.text for turn in turns]}
         labels = {"turns": Label.join_all(turn.label for turn in turns)}
 
@@ -132,35 +183,53 @@ class Effects:
             return await self.steps.call(
                 "memory/remember",
                 lambda: memory.remember(turns, scope, admission=admission),
-                codec=_RECEIPT,
+                codec=RECEIPT,
                 effect="once",
             )
 
-        return await self.gate.perform(memory.action("write", scope, arguments=arguments, labels=labels), effect)
+        action = memory.action("write", scope, arguments=arguments, labels=labels)
+        return await self._perform("memory/remember", action, effect, Spend())
+
+    async def _perform(
+        self, step: str, action: Action, effect: Callable[[Admission], Awaitable[T]], reserve: Spend = _ONE_CALL
+    ) -> T:
+        """Through the gate; a refusal is recorded, as the model is told of it and goes on from there."""
+        AT_STEP.set(step)
+        try:
+            return await self.gate.perform(action, effect, reserve=reserve)
+        except (Denied, BudgetExceeded) as error:
+            await self.steps.record(step, refusal_to_json(error))
+            raise
+
+    def _again(self, kept: Any, codec: Codec[T], spent: Spend) -> T:
+        """What a step came to when it ran. It passed the gate then, and causes nothing now; it is paid for again."""
+        if (refusal := refusal_from_json(kept)) is not None:
+            raise refusal
+        self._charge(spent)
+        return codec.load(kept)
+
+    def charge_calls(self, number: int) -> None:
+        """Pay for a cell that an earlier process ran, and for what it called."""
+        self._charge(Spend(tool_calls=number))
+
+    def _charge(self, spent: Spend) -> None:
+        budget = self.gate.budget
+        budget.settle(budget.reserve(Spend()), spent)
 
     def _action(
-        self, resource: str, verb: str, arguments: dict[str, Any] | None = None, *, read_only: bool = False
+        self,
+        resource: str,
+        verb: str,
+        arguments: dict[str, Any] | None = None,
+        *,
+        read_only: bool = False,
+        schema_hash: str = "",
     ) -> Action:
         given = arguments or {}
         labels = dict.fromkeys(given, self.seen)
-        return Action(resource, verb, self._principal, self._user, given, labels, read_only)
+        return Action(resource, verb, self._principal, self._user, given, labels, read_only, schema_hash)
 
 
-def _dump_observation(observation: Observation) -> Any:
-    return {
-        "text": observation.text,
-        "structured": observation.structured,
-        "is_error": observation.is_error,
-        "source": sorted(observation.label.sources),
-        "integrity": observation.label.integrity.name,
-    }
-
-
-def _load_observation(data: Any) -> Observation:
-    label = Label(Integrity[data["integrity"]], sources=frozenset(data["source"]))
-    return Observation(data["text"], structured=data["structured"], is_error=data["is_error"], label=label)
-
-
-_OBSERVATION = Codec(_dump_observation, _load_observation)
-_RECOLLECTIONS: Codec[list[Recollection]] = json_codec(list[Recollection])
-_RECEIPT: Codec[Receipt] = json_codec(Receipt)
+def _cost(reserve: Spend, generation: Generation) -> Spend:
+    usage = generation.usage
+    return Spend(reserve.steps, 0, usage.tokens, usage.cost_usd or 0.0)

@@ -8,6 +8,7 @@ that have what only it serves: callbacks, DSPy's cache, usage tracking, LiteLLM,
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -17,11 +18,13 @@ import dspy.clients.engines.lm15_engine as lm15_engine
 from dspy.lm15 import (
     AsyncLMRouter,
     LM15Error,
+    ProviderError,
     RateLimitError,
     Request,
     Response,
     RouterConfig,
     ServerError,
+    StreamAssemblyError,
     StreamDeltaEvent,
     TextDelta,
     TimeoutError,
@@ -126,6 +129,7 @@ class _Bare:
         if self._provider is None:
             # May read or refresh credentials, from files too.
             self._provider = await asyncio.to_thread(self._router.lm, self._target)
+            _read_flat_errors(self._provider)
         routed = Request(
             model=self._model,
             messages=request.messages,
@@ -133,12 +137,16 @@ class _Bare:
             tools=request.tools,
             config=request.config,
         )
-        if on_text is None:
-            return await self._provider.complete(routed)
-        return await _collect(self._provider.stream(routed), routed, on_text)
+        try:
+            if on_text is None:
+                return await self._provider.complete(routed)
+            return await _collect(self._provider.stream(routed), routed, on_text)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+            # lm15 reads a reply as it should be; of JSON that is something else it says this.
+            raise ServerError(f"the reply can't be read: {error}") from error
 
     def is_transient(self, error: BaseException) -> bool:
-        return isinstance(error, _TRANSIENT)
+        return _is_transient(error)
 
     def fits(self) -> bool:
         return not _needs_dspy(self._lm)
@@ -165,7 +173,7 @@ class _Custom:
         return await _collect(self._engine.stream(request), request, on_text)
 
     def is_transient(self, error: BaseException) -> bool:
-        return isinstance(error, _TRANSIENT)
+        return _is_transient(error)
 
     def fits(self) -> bool:
         return not _needs_dspy(self._lm)
@@ -200,7 +208,39 @@ class _ThroughDSPy:
         pass
 
 
-_TRANSIENT = (RateLimitError, ServerError, TimeoutError, TransportError)
+_TRANSIENT = (RateLimitError, ServerError, TimeoutError, TransportError, StreamAssemblyError)
+
+
+def _is_transient(error: BaseException) -> bool:
+    # A bare ProviderError is a reply that can't be read: no JSON, or a call without a name (status None or 200).
+    garbled = type(error) is ProviderError and (cast("Any", error).status or 200) < 400
+    return garbled or isinstance(error, _TRANSIENT)
+
+
+def _read_flat_errors(provider: Any) -> None:
+    """Have lm15 read `{"object": "error", "message": ...}`, as vLLM before 0.10 and others say it, not only OpenAI's.
+
+    Without, the message is lost, and with it that the prompt was too long. A test pins what this leans on.
+    """
+    inner = getattr(provider, "_inner", None)
+    if inner is None or not hasattr(inner, "normalize_error"):
+        return
+    kind: Any = cast("Any", type(inner))
+
+    def normalize_error(self: Any, status: int, body: str) -> Any:
+        return kind.normalize_error(self, status, _nested(body))
+
+    inner.__class__ = type(kind.__name__, (kind,), {"__slots__": (), "normalize_error": normalize_error})
+
+
+def _nested(body: str) -> str:
+    try:
+        said: Any = json.loads(body)
+    except ValueError:
+        return body
+    if not isinstance(said, dict) or "error" in said or "message" not in said:
+        return body
+    return json.dumps({"error": said})
 
 
 async def _collect(events: Any, request: Request, on_text: OnText) -> Response:

@@ -17,7 +17,7 @@ from corral.agents.door import run_in_background
 from corral.policy import Action, Admission, Denied, Gate, Policy, SecurityPolicy
 from corral.sandbox import AutoProvider, CellErrorKind, Execution, Host, Sandbox, SandboxError, SandboxProvider
 
-__all__ = ["Interpreter"]
+__all__ = ["INSTRUCTIONS", "Interpreter", "read_execution"]
 
 INSTRUCTIONS = (
     "Code runs as Python in a sandbox without network. State persists across executions. "
@@ -160,7 +160,7 @@ class Interpreter:
             self._ended = True
             await self._shutdown()
             raise CodeInterpreterError(str(error)) from error
-        return _result(execution)
+        return read_execution(execution)
 
     def _outputs(self) -> tuple[str, ...]:
         if self.output_fields is None:
@@ -196,7 +196,8 @@ def _call(function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any])
     return result
 
 
-def _result(execution: Execution) -> Any:
+def read_execution(execution: Execution) -> Any:
+    """What DSPy takes for an execution: its value or output, `FinalOutput`, or the error that it knows."""
     error = execution.error
     if error is None:
         if execution.submitted is not None:

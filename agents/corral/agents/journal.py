@@ -3,44 +3,35 @@
 from __future__ import annotations
 
 import json
-import queue
 import sqlite3
-import threading
-from collections.abc import Iterator
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from dspy.lm15 import Message
-from pydantic_core import to_jsonable_python
 
 from corral.agents.codec import message_from_json
 from corral.agents.errors import JournalError
-from corral.policy import Event, RunFinished, RunStarted
+from corral.agents.records import Opening, RunRecord, StoredStep, delete_runs, read_record
+from corral.agents.schema import SCHEMA_VERSION
+from corral.agents.writer import Change, StepRow, Writer
+from corral.policy import Event, RunFinished
 
 __all__ = ["Journal"]
 
-SCHEMA_VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE meta (version INTEGER NOT NULL);
-CREATE TABLE runs (
-    run_id TEXT PRIMARY KEY, agent TEXT NOT NULL, kind TEXT NOT NULL, model TEXT NOT NULL, parent_run_id TEXT,
-    started REAL NOT NULL, finished REAL, reason TEXT
-);
-CREATE TABLE events (
-    run_id TEXT NOT NULL, seq INTEGER NOT NULL, at REAL NOT NULL, type TEXT NOT NULL, data TEXT NOT NULL,
-    PRIMARY KEY (run_id, seq)
-) WITHOUT ROWID;
-"""
-
-_CLOSE = object()
+_FLUSH = 10.0
+"""Seconds that a disk may take."""
 
 
 class Journal:
     """A sink that keeps events in a SQLite file (WAL), written by a thread of its own in batches.
 
-    `emit` hands over and returns; `close`, and the end of each run, wait until all is on disk. Several processes may
-    share a file. Use it as a context manager, or close it.
+    Given to an agent as `journal=`, it also keeps what its runs need to be resumed. `emit` hands over and returns;
+    `close`, and the end of each run, wait until all is on disk. Several processes may share a file. Use it as a context
+    manager, or close it.
 
     Raises:
         JournalError: The file can't be opened, is no journal, or was written by a newer version.
@@ -48,16 +39,7 @@ class Journal:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._failure: Exception | None = None
-        self._closed = False
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            connection = _open(self.path)
-        except (sqlite3.Error, OSError) as error:
-            raise JournalError(f"the journal {self.path} can't be opened: {error}") from error
-        self._thread = threading.Thread(target=self._write_all, args=(connection,), name="corral-journal", daemon=True)
-        self._thread.start()
+        self._writer = Writer(self.path)
 
     def emit(self, event: Event) -> None:
         """Hand an event over.
@@ -65,33 +47,21 @@ class Journal:
         Raises:
             JournalError: An earlier one could not be written; the run must not go on as if it were recorded.
         """
-        if self._failure is not None:
-            raise JournalError(f"the journal {self.path} can't be written: {self._failure}") from self._failure
-        if self._closed:
-            raise JournalError(f"the journal {self.path} is closed")
-        self._queue.put(event)
+        self._writer.put(event)
         if isinstance(event, RunFinished):
             self.flush()
 
-    def flush(self, timeout: float = 10.0) -> None:
+    def flush(self, timeout: float = _FLUSH) -> None:
         """Wait until all that was handed over is on disk.
 
         Raises:
             JournalError: It could not be written.
         """
-        written = threading.Event()
-        self._queue.put(written)
-        if not written.wait(timeout) and self._failure is None:
-            raise JournalError(f"the journal {self.path} took more than {timeout:g} s to write")
-        if self._failure is not None:
-            raise JournalError(f"the journal {self.path} can't be written: {self._failure}") from self._failure
+        self._writer.flush(timeout)
 
     def close(self) -> None:
         """Write what is left and close the file; closing twice is fine."""
-        if not self._closed:
-            self._closed = True
-            self._queue.put(_CLOSE)
-            self._thread.join(10)
+        self._writer.close()
 
     def __enter__(self) -> Journal:
         return self
@@ -99,10 +69,23 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def runs(self) -> list[dict[str, Any]]:
-        """All runs, the newest first, as rows."""
-        rows = self._read("SELECT * FROM runs ORDER BY started DESC")
+    def __deepcopy__(self, memo: dict[int, Any]) -> Journal:
+        # DSPy's optimisers copy agents: the copies write to the same journal.
+        return self
+
+    def runs(self, session_id: str | None = None) -> list[dict[str, Any]]:
+        """All runs, or those of one session, the newest first, as rows."""
+        where = "" if session_id is None else "WHERE session_id = ? "
+        values = () if session_id is None else (session_id,)
+        rows = self._read(f"SELECT * FROM runs {where}ORDER BY started DESC", *values)
         return [dict(row) for row in rows]
+
+    def last_run(self, session_id: str) -> dict[str, Any] | None:
+        """The newest run of a session, as a row."""
+        rows = self._read(
+            "SELECT * FROM runs WHERE session_id = ? ORDER BY started DESC, rowid DESC LIMIT 1", session_id
+        )
+        return dict(rows[0]) if rows else None
 
     def events(self, run_id: str) -> Iterator[dict[str, Any]]:
         """The events of one run in order, as `Event.to_json` made them."""
@@ -110,11 +93,160 @@ class Journal:
             yield json.loads(row["data"])
 
     def messages(self, run_id: str) -> list[Message]:
-        """The conversation of one run, as the model saw it."""
-        return [message_from_json(e["message"]) for e in self.events(run_id) if e["type"] == "MessageAdded"]
+        """The conversation of one run, as the model saw it, with the turns of its session before it."""
+        rows = self._read(
+            "WITH RECURSIVE chain (run_id, place) AS (SELECT ?, 0 UNION ALL SELECT runs.previous, place + 1 FROM chain "
+            "JOIN runs ON runs.run_id = chain.run_id WHERE runs.previous IS NOT NULL) "
+            "SELECT events.data FROM chain JOIN events ON events.run_id = chain.run_id "
+            "WHERE events.type = 'MessageAdded' ORDER BY chain.place DESC, events.seq",
+            run_id,
+        )
+        return [message_from_json(json.loads(row["data"])["message"]) for row in rows]
+
+    def record(self, run_id: str) -> RunRecord:
+        """What is known of one run.
+
+        Raises:
+            JournalError: There is no such run.
+        """
+        return read_record(self.path, run_id, self._read)
+
+    def begin(self, opening: Opening) -> None:
+        """Keep what a run starts from, ahead of its first event."""
+        self._writer.put(opening.insert)
+
+    def keep(self, run_id: str, name: str, data: Any | None) -> None:
+        """Keep that a step began, or with `data` (JSON) what it came to."""
+        self._writer.put(StepRow(run_id, name, data))
+
+    async def kept(self) -> None:
+        """Wait until all that was handed over is on disk.
+
+        Raises:
+            JournalError: It could not be written.
+        """
+        await self._writer.written(_FLUSH)
+
+    def steps(self, run_id: str) -> dict[str, StoredStep]:
+        """The steps of one run that began, by name."""
+        rows = self._read("SELECT name, data, done FROM steps WHERE run_id = ?", run_id)
+        return {
+            row["name"]: StoredStep(row["done"] is not None, json.loads(row["data"]) if row["data"] else None)
+            for row in rows
+        }
+
+    def fork(self, run_id: str, step: int) -> str:
+        """A copy of a run up to the end of its step `step`, 1-based, to be resumed from there; 0 is before the first.
+
+        What the steps after it did to the world stays done.
+
+        Returns:
+            The id of the copy.
+
+        Raises:
+            JournalError: There is no such run, or it has no such step.
+        """
+        cut = self._end_of(run_id, step)
+        copy = uuid.uuid4().hex
+
+        def insert(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT INTO runs (run_id, agent, kind, model, parent_run_id, started, session_id, previous, opening) "
+                "SELECT ?, agent, kind, model, run_id, ?, session_id, previous, opening FROM runs WHERE run_id = ?",
+                (copy, time.time(), run_id),
+            )
+            connection.execute(
+                "INSERT INTO events SELECT ?, seq, at, type, json_set(data, '$.run_id', ?) FROM events "
+                "WHERE run_id = ? AND seq < ?",
+                (copy, copy, run_id, cut),
+            )
+            connection.execute(
+                "INSERT INTO steps SELECT ?, name, begun, done, data FROM steps WHERE run_id = ? AND done < ?",
+                (copy, run_id, cut),
+            )
+
+        self._change(insert)
+        return copy
+
+    def rewind(self, run_id: str, step: int) -> None:
+        """Forget what a run did after its step `step`; what it did to the world stays done. See `fork`.
+
+        Raises:
+            JournalError: There is no such run, it has no such step, or it still goes on.
+        """
+        self.record(run_id).check_over()
+        cut = self._end_of(run_id, step)
+
+        def delete(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM events WHERE run_id = ? AND seq >= ?", (run_id, cut))
+            connection.execute("DELETE FROM steps WHERE run_id = ? AND (done IS NULL OR done >= ?)", (run_id, cut))
+            connection.execute(
+                "UPDATE runs SET finished = NULL, reason = NULL, owner = NULL WHERE run_id = ?", (run_id,)
+            )
+
+        self._change(delete)
+
+    def export(self, file: TextIO, run_ids: Sequence[str] | None = None) -> int:
+        """Write runs as JSON lines: for each a line of type "Run", then its events.
+
+        Returns:
+            How many runs.
+        """
+        chosen = [row for row in self.runs() if run_ids is None or row["run_id"] in run_ids]
+        for row in reversed(chosen):
+            about = {name: row[name] for name in ("agent", "kind", "model", "session_id", "previous", "reason")}
+            head = {"type": "Run", "version": SCHEMA_VERSION, "run_id": row["run_id"], **about}
+            file.write(json.dumps(head, ensure_ascii=False) + "\n")
+            for event in self.events(row["run_id"]):
+                file.write(json.dumps(event, ensure_ascii=False) + "\n")
+        return len(chosen)
+
+    def prune(self, older_than: float, *, keep: int = 0) -> int:
+        """Delete finished runs that are older than `older_than` seconds, but not the newest `keep`.
+
+        A run that a kept one goes on from, as the turn before it, stays.
+
+        Returns:
+            How many were deleted.
+        """
+        rows = self.runs()
+        since = time.time() - older_than
+        kept = {
+            row["run_id"]
+            for place, row in enumerate(rows)
+            if place < keep or row["finished"] is None or row["finished"] >= since
+        }
+        before = {row["run_id"]: row["previous"] for row in rows}
+        for run_id in list(kept):
+            while (run_id := before.get(run_id)) is not None and run_id not in kept:
+                kept.add(run_id)
+        gone = [row["run_id"] for row in rows if row["run_id"] not in kept]
+        self._change(partial(delete_runs, run_ids=gone))
+        return len(gone)
+
+    def _end_of(self, run_id: str, step: int) -> int:
+        """The number of the first event after a step."""
+        rows = self._read(
+            "SELECT seq, json_extract(data, '$.step') AS step FROM events WHERE run_id = ? AND type = 'StepStarted' "
+            "ORDER BY seq DESC",
+            run_id,
+        )
+        after = next((row["seq"] for row in reversed(rows) if row["step"] == step + 1), None)
+        if after is not None:
+            return after
+        last: Any = self._read("SELECT MAX(seq) AS seq FROM events WHERE run_id = ?", run_id)[0]["seq"]
+        if last is None:
+            raise JournalError(f"the journal {self.path} has no run {run_id}")
+        if not any(row["step"] == step for row in rows):
+            raise JournalError(f"the run {run_id} has no step {step}")
+        return last + 1
+
+    def _change(self, change: Change) -> None:
+        self._writer.put(change)
+        self.flush()
 
     def _read(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        if not self._closed:
+        if not self._writer.is_closed:
             self.flush()
         connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10)
         try:
@@ -124,75 +256,3 @@ class Journal:
             raise JournalError(f"the journal {self.path} can't be read: {error}") from error
         finally:
             connection.close()
-
-    def _write_all(self, connection: sqlite3.Connection) -> None:
-        try:
-            closing = False
-            while not closing:
-                batch = [self._queue.get()]
-                while not self._queue.empty():
-                    batch.append(self._queue.get())
-                closing = _CLOSE in batch
-                self._write(connection, [item for item in batch if isinstance(item, Event)])
-                for item in batch:
-                    if isinstance(item, threading.Event):
-                        item.set()
-        finally:
-            connection.close()
-
-    def _write(self, connection: sqlite3.Connection, events: list[Event]) -> None:
-        if self._failure is not None:
-            return
-        try:
-            with connection:
-                for event in events:
-                    _insert(connection, event)
-        except (sqlite3.Error, ValueError, TypeError) as error:
-            self._failure = error
-
-
-def _insert(connection: sqlite3.Connection, event: Event) -> None:
-    if isinstance(event, RunStarted):
-        connection.execute(
-            "INSERT INTO runs (run_id, agent, kind, model, parent_run_id, started) VALUES (?, ?, ?, ?, ?, ?)",
-            (event.run_id, event.agent, event.kind, event.model, event.parent_run_id, event.at),
-        )
-    elif isinstance(event, RunFinished):
-        connection.execute(
-            "UPDATE runs SET finished = ?, reason = ? WHERE run_id = ?", (event.at, event.reason, event.run_id)
-        )
-    data = json.dumps(to_jsonable_python(event.to_json(), fallback=str), separators=(",", ":"))
-    connection.execute(
-        "INSERT INTO events VALUES (?, ?, ?, ?, ?)", (event.run_id, event.seq, event.at, type(event).__name__, data)
-    )
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=10, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("BEGIN IMMEDIATE")
-        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if not tables:
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                connection.execute(statement)
-            connection.execute("INSERT INTO meta VALUES (?)", (SCHEMA_VERSION,))
-        elif "meta" not in tables or "events" not in tables:
-            raise JournalError(f"{path} is a database, but no journal of runs; give another path")
-        else:
-            _check_version(path, connection.execute("SELECT version FROM meta").fetchone())
-        connection.commit()
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _check_version(path: Path, row: Any) -> None:
-    version = row[0] if row else None
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
-        raise JournalError(
-            f"the journal {path} has schema version {version}, this Corral knows up to {SCHEMA_VERSION}; "
-            "use a newer Corral or another path"
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 from corral.agents.errors import DefinitionError
 from corral.sandbox import SandboxProvider, choose
@@ -35,6 +35,12 @@ class Kit:
         if provider is None:
             raise DefinitionError("this agent runs no code; use CodeAct, or actions=Actions.CODE")
         return provider
+
+    @property
+    def given_sandbox(self) -> Literal["auto", "docker", "monty"]:
+        """What was asked for, as files name it."""
+        name = self._given.name if self._given is not None else "auto"
+        return "docker" if name == "docker" else "monty" if name == "monty" else "auto"
 
     async def open(self) -> None:
         """Add a user.

@@ -8,90 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
+import anyio
 import dspy
-from dspy.lm15 import AuthError, Config, ConfigurationError, Message, Request, Response, TextPart
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from dspy.lm15 import Config, Request, Response
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from corral.agents.codec import message_from_json, message_to_json
+from corral.agents.cache import AnswerCache
 from corral.agents.engine import Engine, engine_for, route
-from corral.agents.errors import DefinitionError, ModelError
-from corral.agents.price import Price, known_price
-from corral.agents.steps import Codec
+from corral.agents.errors import AgentError, DefinitionError, ModelError
+from corral.agents.failure import asked_to_wait, explain_failure, one_line
+from corral.agents.generation import GENERATION, Generation
+from corral.agents.modelspec import ModelSpec
+from corral.agents.price import Price, known_price, known_window
 from corral.agents.tokens import message_tokens, request_tokens
 from corral.policy import Usage
 
-__all__ = ["Generation", "Model", "ModelSpec"]
+__all__ = ["GENERATION", "PATIENCE", "Ask", "Generation", "Model", "ModelSpec"]
 
 _ATTEMPTS = 3
-_LONGEST_WAIT = 30.0
+PATIENCE = 30.0
 """Seconds; what a server asks for by Retry-After is capped by it."""
 
 
-class ModelSpec(BaseModel):
-    """Which model, where, and how it is sampled; an unknown setting is an error.
+class Ask(Protocol):
+    """Asks one model, held by the gate."""
 
-    Attributes:
-        model: "provider/name", such as "openai/gpt-4o-mini" or "anthropic/claude-sonnet-4-5".
-        api_base: Address of an OpenAI-compatible server, up to and including its version, as in
-            "http://127.0.0.1:8000/v1"; None is the provider's own.
-        api_key: None leaves it to the provider's usual environment variable.
-        max_tokens: Of one answer.
-        timeout: Seconds to wait for the next byte.
-        price: For models that are in no price list; a money limit needs it.
-        native_tools: Whether the model takes function calls; without, tools are offered in a text protocol.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str = Field(min_length=1)
-    api_base: str | None = Field(default=None, pattern=r"^https?://")
-    api_key: SecretStr | None = None
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int | None = Field(default=None, ge=1)
-    seed: int | None = None
-    timeout: float = Field(default=120.0, gt=0)
-    price: Price | None = None
-    native_tools: bool = True
-
-    @classmethod
-    def of(cls, **settings: Any) -> ModelSpec:
-        """A specification from loose settings.
-
-        Raises:
-            DefinitionError: One is unknown or wrong.
-        """
-        try:
-            return cls.model_validate(settings)
-        except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            raise DefinitionError(f"model setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """One answer of a model.
-
-    Attributes:
-        finish_reason: lm15's: "stop", "tool_call", "length", "content_filter" ...
-        estimated: Whether the server reported no usage and it was estimated from the text.
-    """
-
-    message: Message
-    usage: Usage
-    finish_reason: str
-    seconds: float
-    estimated: bool = False
-
-    @property
-    def text(self) -> str:
-        return "".join(part.text for part in self.message.parts if isinstance(part, TextPart))
+    def __call__(self, model: Model, request: Request, patience: float, /) -> Awaitable[Generation]: ...
 
 
 class Model:
@@ -99,17 +46,23 @@ class Model:
 
     Args:
         definition: A name, a specification, or a `dspy.LM` of your own.
+        cache: Where answers are kept and looked for; none by default, and never DSPy's own.
     """
 
-    def __init__(self, definition: str | ModelSpec | dspy.LM) -> None:
+    def __init__(self, definition: str | ModelSpec | dspy.LM, *, cache: AnswerCache | None = None) -> None:
         if isinstance(definition, str):
             definition = ModelSpec.of(model=definition)
         self.spec = definition if isinstance(definition, ModelSpec) else None
         self.lm: Any = _connect(definition) if isinstance(definition, ModelSpec) else definition
+        self._cache = cache
         self._engines: WeakKeyDictionary[asyncio.AbstractEventLoop, Engine] = WeakKeyDictionary()
         self._sampling = _sampling(self.lm)
+        self._deadline = self.spec.deadline if self.spec else None
         self._price: Price | None = self.spec.price if self.spec else None
         self._priced = self._price is not None
+        self._window = self.spec.context_window if self.spec else None
+        self._measured = self._window is not None
+        self._text_only = False
 
     @property
     def name(self) -> str:
@@ -121,12 +74,23 @@ class Model:
         return f"model:{self.lm.model}"
 
     @property
+    def endpoint(self) -> str:
+        """What fails as one: the server's address, or the provider."""
+        return self.lm.kwargs.get("api_base") or self.lm.model.partition("/")[0]
+
+    @property
     def native_tools(self) -> bool:
         """Whether tools are offered as function calls."""
+        if self._text_only:
+            return False
         if self.spec is not None:
             return self.spec.native_tools
         engine = self.lm.engine
         return True if isinstance(engine, str) else bool(getattr(engine, "supports_function_calling", False))
+
+    def without_native_tools(self) -> None:
+        """The server said that it takes no function calls: runs from now on offer tools in text."""
+        self._text_only = True
 
     @property
     def max_tokens(self) -> int | None:
@@ -137,46 +101,94 @@ class Model:
         """What tokens cost, or None when nobody knows: a server of one's own has no list price."""
         if not self._priced:
             self._priced = True
-            if (route := self._open().route) is not None and not self.lm.kwargs.get("api_base"):
-                self._price = known_price(*route)
+            if (listed := self._listed()) is not None:
+                self._price = known_price(*listed)
         return self._price
+
+    def context_window(self) -> int | None:
+        """Tokens of prompt and answer together, or None as long as nobody knows."""
+        if not self._measured:
+            self._measured = True
+            if (listed := self._listed()) is not None:
+                self._window = known_window(*listed)
+        return self._window
+
+    def learn_window(self, tokens: int) -> None:
+        """A server refused a prompt: the window is at most this."""
+        known = self.context_window()
+        self._window = tokens if known is None else min(known, tokens)
 
     def config(self, **changes: Any) -> Config:
         """The sampling settings that go on the wire, with `changes`."""
         return replace(self._sampling, **changes) if changes else self._sampling
 
-    async def generate(self, request: Request, *, on_text: Callable[[str], None] | None = None) -> Generation:
+    async def answer(self, request: Request, ask: Ask) -> Generation:
+        """The answer, by `ask`ing this model; a model that stands for several asks the one that can be had."""
+        return await ask(self, request, PATIENCE)
+
+    async def generate(
+        self, request: Request, *, on_text: Callable[[str], None] | None = None, patience: float = PATIENCE
+    ) -> Generation:
         """Ask once; transient failures are tried again as long as no text was handed out.
 
         Args:
             on_text: Called with each piece of text as it arrives; without it the answer is fetched whole.
+            patience: Seconds; a server that asks for a longer wait is not waited for if that is less than the usual.
 
         Raises:
             DefinitionError: The key is missing or refused, or the model can't be routed.
             ModelError: There is no answer, and trying again did not or would not help.
         """
-        engine = self._open()
+        kept = self._cache.get(self.endpoint, request) if self._cache is not None else None
+        if kept is not None:
+            if on_text is not None and kept.text:
+                on_text(kept.text)
+            return kept
         started = time.perf_counter()
-        heard = _Heard(on_text)
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(_ATTEMPTS),
-            wait=_wait,
-            retry=retry_if_exception(lambda error: not heard.anything and engine.is_transient(error)),
-            reraise=True,
-        )
-        try:
-            response: Response = await retrying(engine.complete, request, heard if on_text else None)
-        except _USERS_FAULT as error:
-            raise DefinitionError(f"the model {self.name} can't be used: {_one_line(error)}") from error
-        except engine.errors as error:
-            raise ModelError(self.name, _one_line(error)) from error
-        return self._generation(request, response, time.perf_counter() - started)
+        response = await self._attempt(self._open(), request, on_text, patience)
+        generation = self._generation(request, response, time.perf_counter() - started)
+        if self._cache is not None:
+            self._cache.put(self.endpoint, request, generation)
+        return generation
 
     async def close(self) -> None:
         """Close the connections that were opened in this event loop."""
         engine = self._engines.pop(asyncio.get_running_loop(), None)
         if engine is not None:
             await engine.close()
+
+    async def _attempt(
+        self, engine: Engine, request: Request, on_text: Callable[[str], None] | None, patience: float
+    ) -> Response:
+        heard = _Heard(on_text)
+
+        def again(error: BaseException) -> bool:
+            wait = asked_to_wait(error)
+            soon = wait is None or wait <= patience or patience >= PATIENCE
+            return soon and not heard.anything and engine.is_transient(error) and _is_only_transient(self.name, error)
+
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(_ATTEMPTS), wait=_wait, retry=retry_if_exception(again), reraise=True
+        )
+        try:
+            if self._deadline is None:
+                return await retrying(engine.complete, request, heard if on_text else None)
+            with anyio.fail_after(self._deadline):
+                return await retrying(engine.complete, request, heard if on_text else None)
+        except engine.errors as error:
+            transient = engine.is_transient(error) and not heard.anything
+            raise explain_failure(self.name, error, transient=transient) from error
+        except TimeoutError as error:
+            late = f"there was none within {self._deadline:g} s"
+            raise ModelError(self.name, late, not heard.anything) from error
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        # DSPy's optimisers copy agents: the copies ask the same model.
+        return self
+
+    def _listed(self) -> tuple[str, str] | None:
+        """Provider and model as price lists name them; None for a server of one's own."""
+        return None if self.lm.kwargs.get("api_base") else self._open().route
 
     def _open(self) -> Engine:
         loop = asyncio.get_running_loop()
@@ -187,7 +199,7 @@ class Model:
 
     def _generation(self, request: Request, response: Response, seconds: float) -> Generation:
         usage, estimated = self._usage(request, response)
-        return Generation(response.message, usage, response.finish_reason, seconds, estimated)
+        return Generation(response.message, usage, response.finish_reason, seconds, estimated, self.name)
 
     def _usage(self, request: Request, response: Response) -> tuple[Usage, bool]:
         reported = response.usage
@@ -233,7 +245,7 @@ def _connect(spec: ModelSpec) -> Any:
     try:
         lm: Any = dspy.LM(spec.model, cache=False, num_retries=0, engine="lm15", **settings)
     except (ValueError, TypeError, dspy.LMError) as error:
-        raise DefinitionError(f"the model {spec.model!r} can't be used: {_one_line(error)}") from None
+        raise DefinitionError(f"the model {spec.model!r} can't be used: {one_line(error)}") from None
     route(lm)
     return lm
 
@@ -248,42 +260,15 @@ def _sampling(lm: Any) -> Config:
     )
 
 
-_USERS_FAULT = (AuthError, ConfigurationError, dspy.LMAuthError, dspy.LMConfigurationError)
-"""No key, a wrong one, a provider that nobody knows."""
+def _is_only_transient(name: str, error: BaseException) -> bool:
+    """llama.cpp says of a prompt that is too long, now and for ever, with status 500."""
+    meant: AgentError = explain_failure(name, error, transient=True)
+    return type(meant) is ModelError
+
 
 _jittered = wait_random_exponential(multiplier=0.5, max=8)
 
 
 def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = getattr(error, "retry_after", None)
-    return min(asked, _LONGEST_WAIT) if asked is not None else _jittered(state)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:500] or type(error).__name__
-
-
-def _dump(generation: Generation) -> Any:
-    usage = generation.usage
-    return {
-        "message": message_to_json(generation.message),
-        "usage": [usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd],
-        "finish_reason": generation.finish_reason,
-        "seconds": generation.seconds,
-        "estimated": generation.estimated,
-    }
-
-
-def _load(data: Any) -> Generation:
-    return Generation(
-        message_from_json(data["message"]),
-        Usage(*data["usage"]),
-        data["finish_reason"],
-        data["seconds"],
-        data["estimated"],
-    )
-
-
-GENERATION = Codec(_dump, _load)
-"""How a stored model step keeps its answer."""
+    asked = asked_to_wait(state.outcome.exception() if state.outcome else None)
+    return min(asked, PATIENCE) if asked is not None else _jittered(state)

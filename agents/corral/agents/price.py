@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Price", "known_price"]
+__all__ = ["Price", "known_price", "known_window"]
 
 
 class Price(BaseModel):
@@ -34,16 +34,27 @@ class Price(BaseModel):
 
 def known_price(provider: str, model: str) -> Price | None:
     """The list price in the table that DSPy ships, or None where the model is not in it."""
-    import dspy.clients.model_metadata as metadata  # reading the table costs 35 ms: only for those who ask
-
-    table: Any = metadata
-    with _packaged_table_only():
-        info = table.model_info(provider, model)
+    table, info = _look_up(provider, model)
     keys = ("input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost")
     inputs, outputs, cached = (None if (rate := table.rate(info, key)) is None else rate * 1e6 for key in keys)
     if inputs is None or outputs is None:
         return None
     return Price(input=inputs, output=outputs, cached=cached)
+
+
+def known_window(provider: str, model: str) -> int | None:
+    """Tokens that a model takes, prompt and answer together, by the same table; None where it says nothing."""
+    _, info = _look_up(provider, model)
+    tokens = info.get("max_input_tokens") or info.get("max_tokens")
+    return int(tokens) if isinstance(tokens, int | float) and tokens >= 1 else None
+
+
+def _look_up(provider: str, model: str) -> tuple[Any, Any]:
+    import dspy.clients.model_metadata as metadata  # reading the table costs 35 ms: only for those who ask
+
+    table: Any = metadata
+    with _packaged_table_only():
+        return table, table.model_info(provider, model)
 
 
 @contextmanager

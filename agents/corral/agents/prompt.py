@@ -11,7 +11,6 @@ from dspy.lm15 import FunctionTool, Message
 
 from corral.agents.cells import PYTHON, code_instructions
 from corral.agents.errors import DefinitionError
-from corral.agents.model import Model
 from corral.agents.protocol import ModelProtocol, NativeProtocol, TextProtocol
 from corral.agents.signature import TaskSignature
 from corral.sandbox import SandboxProvider
@@ -37,10 +36,12 @@ class Offer:
 
     Attributes:
         tools: What the model may call: tools, `python`, `submit`.
+        functions: Those of them that go into the request's own tool list: all, or none in the text protocol.
     """
 
     system: str
     tools: tuple[FunctionTool, ...]
+    functions: tuple[FunctionTool, ...]
     protocol: ModelProtocol
     signature: TaskSignature
 
@@ -48,21 +49,24 @@ class Offer:
 def make_offer(
     instructions: str,
     signature: TaskSignature,
-    model: Model,
+    native: bool,
     tools: Sequence[Tool],
     sandbox: SandboxProvider | None,
     actions: Actions,
 ) -> Offer:
     """The offer of an agent with these tools; `sandbox` is None where no code runs.
 
+    Args:
+        native: As function calls; otherwise in the text protocol.
+
     Raises:
         DefinitionError: A tool has a name that the loop needs.
     """
-    protocol: ModelProtocol = NativeProtocol() if model.native_tools else TextProtocol()
+    protocol: ModelProtocol = NativeProtocol() if native else TextProtocol()
     offers = [PYTHON] if sandbox else []
     if actions & Actions.TOOLS:
         offers.extend(FunctionTool(tool.name, tool.description or None, tool.input_schema) for tool in tools)
-    if signature.text_output is None or not model.native_tools:
+    if signature.text_output is None or not native:
         offers.append(FunctionTool(SUBMIT, "Finish the task with its outputs.", signature.schema))
     names = [offer.name for offer in offers]
     for reserved in (SUBMIT, PYTHON.name):
@@ -73,7 +77,8 @@ def make_offer(
         parts.append(code_instructions(tools, sandbox))
     parts.append(protocol.instructions(offers))
     parts.append(_how_to_finish(signature, sandbox is not None))
-    return Offer("\n\n".join(part for part in parts if part), tuple(offers), protocol, signature)
+    system = "\n\n".join(part for part in parts if part)
+    return Offer(system, tuple(offers), protocol.tools(offers), protocol, signature)
 
 
 def opening(signature: TaskSignature, demos: Sequence[Mapping[str, Any]]) -> list[Message]:

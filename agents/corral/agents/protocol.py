@@ -16,7 +16,7 @@ from dspy.lm15 import FunctionTool, Message, TextPart, ToolCallPart, ToolChoice,
 
 from corral.agents.signature import json_in
 
-__all__ = ["Answer", "ModelProtocol", "NativeProtocol", "Proposal", "TextProtocol"]
+__all__ = ["Answer", "ModelProtocol", "NativeProtocol", "Proposal", "TextProtocol", "write_calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +130,9 @@ class TextProtocol:
             (
                 "To act, answer in exactly this form, with one or more calls:",
                 "",
-                _MARKER.format("next_thought"),
-                "what you think",
-                "",
-                _MARKER.format("tool_calls"),
-                '{"tool_calls": [{"name": "a tool\'s name", "args": {"parameter": "value"}}]}',
-                "",
-                _MARKER.format("completed"),
+                write_calls(
+                    "what you think", '{"tool_calls": [{"name": "a tool\'s name", "args": {"parameter": "value"}}]}'
+                ),
                 "",
                 "Then stop: the results come in the next message. The tools, with JSON Schemas of their args:",
                 *lines,
@@ -170,6 +166,12 @@ class TextProtocol:
             for answer in answers
         ]
         return Message.user(_MARKER.format("tool_results") + "\n" + "\n\n".join(blocks))
+
+
+def write_calls(thought: str, calls: str) -> str:
+    """An answer in the text protocol, with its calls as JSON."""
+    marked = (_MARKER.format(name) for name in ("next_thought", "tool_calls", "completed"))
+    return f"{next(marked)}\n{thought}\n\n{next(marked)}\n{calls}\n\n{next(marked)}"
 
 
 def _fields(text: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from corral.agents.effects import Effects
-from corral.agents.errors import AgentError
+from corral.agents.errors import AgentError, UnknownOutcome
 from corral.memory import Memory, MemoryFault, Scope, Turn
 from corral.policy import BudgetExceeded, Denied, Emitter, Label, Recalled, Remembered
 
@@ -59,5 +59,7 @@ class Remembering:
             return ""
         except MemoryFault as error:
             return f"the turn was not remembered: {error}"
+        except UnknownOutcome:
+            return "whether the turn was remembered is not known: the run was interrupted while it was"
         self._emitter.emit(Remembered(count=len(receipt.ids)))
         return ""

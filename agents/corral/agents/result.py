@@ -25,6 +25,8 @@ class StopReason(StrEnum):
     DENIED = "denied"
     """The policy refused what the run can't go on without: its model."""
     MODEL_ERROR = "model_error"
+    CONTEXT = "context"
+    """The task itself is longer than the model's context window."""
     CANCELLED = "cancelled"
     ERROR = "error"
 
@@ -49,7 +51,11 @@ class Result:
         steps: Model calls made.
         tool_calls: Tool calls and cells made, those by code included.
         seconds: Wall time.
-        messages: The whole conversation as the model saw it.
+        messages: The conversation as the model saw it last; old steps may have become a summary.
+        repairs: How often the model had to be told that its answer could not be used: calls that can't be read,
+            outputs that don't fit, answers that say nothing; and once if the protocol was changed.
+        compactions: How often old steps became a summary.
+        unknown: Steps that must not be repeated and were cut off, so that nobody knows what they did.
     """
 
     run_id: str
@@ -62,6 +68,9 @@ class Result:
     seconds: float
     detail: str = ""
     messages: tuple[Message, ...] = field(default=(), repr=False)
+    repairs: int = 0
+    unknown: tuple[str, ...] = ()
+    compactions: int = 0
 
     @property
     def ok(self) -> bool:

@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 from dspy.lm15 import Message, ToolCallPart
 
-from corral.agents.agent import Agent, Start
+from corral.agents.agent import Agent
+from corral.agents.errors import DefinitionError, JournalError
+from corral.agents.journal import Journal
 from corral.agents.result import Result
+from corral.agents.start import Start
 from corral.agents.stream import stream_events
 from corral.policy import Event, Sink
 
 __all__ = ["Session"]
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """How far the agent's journal holds the conversation: the run that ends there, and the messages up to it."""
+
+    run_id: str
+    messages: tuple[Message, ...]
+
+    def begins(self, messages: Sequence[Message]) -> bool:
+        return len(messages) >= len(self.messages) and all(
+            kept is message for kept, message in zip(self.messages, messages, strict=False)
+        )
+
+
 class Session:
     """A conversation with an agent: each turn is a run that sees the turns before it. One turn at a time.
 
+    Where the agent has a journal, the session can be had back from it with `load`.
+
     Args:
-        id: Names the session in memory; a fresh one by default.
+        id: Names the session in memory and journal; a fresh one by default.
         messages: Turns from before, such as a journal's.
         sinks: Who else hears the events of each turn, at once and in order.
         stream_text: Whether they hear text as it arrives.
@@ -40,23 +59,104 @@ class Session:
         self._stream_text = stream_text
         self.id = id or uuid.uuid4().hex
         self.messages: list[Message] = list(messages)
+        self._kept: _Kept | None = None
+        self._turns: list[tuple[Message, ...]] = []
+
+    @classmethod
+    def load(cls, agent: Agent, id: str, *, sinks: Sequence[Sink] = (), stream_text: bool = False) -> Self:
+        """A session of the agent's journal, after its last turn.
+
+        A turn that was killed is not in it; `unfinished` names its run, for `Agent.resume`, or `resume` here.
+
+        Raises:
+            DefinitionError: The agent has no journal.
+            JournalError: It has no such session.
+        """
+        session = cls(agent, id=id, sinks=sinks, stream_text=stream_text)
+        journal = session._journal()
+        last = journal.last_run(id)
+        if last is None:
+            raise JournalError(f"the journal {journal.path} has no session {id}")
+        until = last["run_id"] if last["finished"] is not None else last["previous"]
+        if until is not None:
+            session.messages = journal.messages(until)
+            session._kept = _Kept(until, tuple(session.messages))
+            _drop_unanswered(session.messages)
+        return session
+
+    @property
+    def unfinished(self) -> str | None:
+        """The run of the last turn, if it was cut off; None without a journal."""
+        last = None if self.agent.journal is None else self.agent.journal.last_run(self.id)
+        return last["run_id"] if last is not None and last["finished"] is None else None
 
     async def run(self, task: Any = None, /, **inputs: Any) -> Result:
         """The next turn; see `Agent.run`."""
-        return await self._turn(task, inputs, (), stream_text=self._stream_text)
+        return await self._turn(
+            lambda start: self.agent.start(task, inputs, start), self._start((), stream_text=self._stream_text)
+        )
+
+    async def resume(self) -> Result:
+        """Go on with the turn that was cut off; see `Agent.resume`.
+
+        Raises:
+            DefinitionError: There is none, or the agent has no journal.
+        """
+        self._journal()
+        if (run_id := self.unfinished) is None:
+            raise DefinitionError("no turn of this session was cut off")
+        start = self._start((), stream_text=self._stream_text)
+        return await self._turn(lambda start: self.agent.resume(run_id, start), start)
 
     def stream(self, task: Any = None, /, **inputs: Any) -> AsyncGenerator[Event]:
         """The next turn as a stream; see `Agent.stream`."""
-        return stream_events(lambda sink: self._turn(task, inputs, (sink,), stream_text=True))
+
+        async def turn(sink: Sink) -> Result:
+            return await self._turn(
+                lambda start: self.agent.start(task, inputs, start), self._start((sink,), stream_text=True)
+            )
+
+        return stream_events(turn)
 
     def clear(self) -> None:
         """Forget the turns of this conversation; what the agent's memory keeps stays."""
         self.messages.clear()
+        self._turns.clear()
 
-    async def _turn(self, task: Any, inputs: dict[str, Any], sinks: tuple[Sink, ...], *, stream_text: bool) -> Result:
-        start = Start((*self._sinks, *sinks), stream_text, self.messages, self.id)
+    def rewind(self, turns: int = 1) -> int:
+        """Take back the last turns made here, as if they had not been said; what they did to the world stays done.
+
+        Returns:
+            How many were taken back.
+        """
+        taken = min(turns, len(self._turns))
+        for _ in range(taken):
+            self.messages[:] = self._turns.pop()
+        return taken
+
+    def _journal(self) -> Journal:
+        if self.agent.journal is None:
+            raise DefinitionError("the session's agent has no journal; pass journal=Journal(path) to it")
+        return self.agent.journal
+
+    def _start(self, sinks: tuple[Sink, ...], *, stream_text: bool) -> Start:
+        kept = self._kept if self._kept is not None and self._kept.begins(self.messages) else None
+        return Start(
+            (*self._sinks, *sinks),
+            stream_text,
+            self.messages,
+            self.id,
+            previous=kept.run_id if kept else None,
+            heard=len(kept.messages) if kept else 0,
+        )
+
+    async def _turn(self, run: Callable[[Start], Any], start: Start) -> Result:
+        self._turns.append(tuple(self.messages))
         try:
-            return await self.agent.start(task, inputs, start)
+            result: Result = await run(start)
+            # A summary stands in no event: the next turn's run has to say it all again.
+            self._kept = None if result.compactions else _Kept(result.run_id, tuple(self.messages))
+            return result
         finally:
             _drop_unanswered(self.messages)
 

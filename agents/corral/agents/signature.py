@@ -59,6 +59,15 @@ class TaskSignature:
         return cls(inputs, outputs, model, schema)
 
     @property
+    def written(self) -> str:
+        """The fields as "inputs -> outputs"."""
+
+        def fields(named: Mapping[str, FieldInfo]) -> str:
+            return ", ".join(f"{name}: {_type_name(field.annotation)}" for name, field in named.items())
+
+        return f"{fields(self.inputs)} -> {fields(self.outputs)}"
+
+    @property
     def text_output(self) -> str | None:
         """The output's name where plain text is a whole answer: one output, a string."""
         if len(self.outputs) == 1:
@@ -124,6 +133,11 @@ class TaskSignature:
             (name,) = self.outputs
             return self.check({name: text.strip() if value is None else value})
         raise InvalidOutputs("the answer is not JSON with " + ", ".join(self.outputs))
+
+
+def _type_name(annotation: Any) -> str:
+    plain = isinstance(annotation, type) and not getattr(annotation, "__args__", ())
+    return annotation.__name__ if plain else str(annotation).replace("typing.", "")
 
 
 def as_text(value: Any) -> str:

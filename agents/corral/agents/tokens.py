@@ -7,11 +7,16 @@ from typing import Any, cast
 
 from dspy.lm15 import FunctionTool, Message, Request, TextPart
 
-__all__ = ["message_tokens", "prefix_tokens", "request_tokens"]
+__all__ = ["message_tokens", "prefix_tokens", "request_tokens", "text_tokens"]
 
 _BYTES_A_TOKEN = 3
 """English has about four; code, JSON and other scripts have fewer."""
 _TOKENS_A_MESSAGE = 8
+
+
+def text_tokens(text: str) -> int:
+    """Tokens of a text."""
+    return _bytes(text) // _BYTES_A_TOKEN + 1
 
 
 def message_tokens(message: Message) -> int:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from corral.agents.effects import Effects
+from corral.agents.errors import UnknownOutcome
 from corral.policy import BudgetExceeded, Denied, Emitter, Label, ToolCalled, ToolReturned
-from corral.tools import BadArguments, Observation, Tool, Toolbox
+from corral.tools import Artifacts, BadArguments, Observation, Tool, Toolbox
 
 __all__ = ["Outcome", "ToolCalls", "cut_middle"]
 
@@ -18,7 +19,7 @@ class Outcome:
     """What became of a call.
 
     Attributes:
-        kind: "ok", "error", "denied" or "limit".
+        kind: "ok", "error", "denied", "limit", or "unknown" where nobody knows whether it happened.
         value: What code is given for it: JSON.
     """
 
@@ -37,31 +38,53 @@ class ToolCalls:
 
     Args:
         most_chars: Longer results are cut in the middle before a model sees them.
+        artifacts: Keeps what is cut, for the model to read on in.
     """
 
-    def __init__(self, toolbox: Toolbox, effects: Effects, emitter: Emitter, most_chars: int) -> None:
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        effects: Effects,
+        emitter: Emitter,
+        most_chars: int,
+        artifacts: Artifacts | None = None,
+    ) -> None:
         self._toolbox = toolbox
         self._effects = effects
         self._emitter = emitter
         self._most_chars = most_chars
+        self._artifacts = artifacts
 
     async def make(
-        self, name: str, arguments: Any, call_id: str, step: str, *, cell: str | None = None, problem: str = ""
+        self,
+        name: str,
+        arguments: Any,
+        call_id: str,
+        step: str,
+        *,
+        cell: str | None = None,
+        problem: str = "",
+        again: bool = False,
     ) -> Outcome:
         """Make one call.
 
         Args:
             problem: Why the proposal can't be read; then nothing is called.
             cell: The cell whose code makes it; its result is handed over whole, for code to work on.
+            again: That cell is run again, and only what is recorded can be had.
+
+        Raises:
+            ReplayDiverged: `again`, and it was not called before.
         """
         started = time.perf_counter()
         tool = self._toolbox.get(name)
-        if self._emitter.active:
+        told = self._emitter.active and not again
+        if told:
             shown = cast("dict[str, Any]", arguments) if isinstance(arguments, dict) else {"value": arguments}
             self._emitter.emit(ToolCalled(call_id=call_id, tool=name, arguments=shown, cell=cell))
-        outcome = await self._attempt(tool, name, arguments, step, cell, problem)
+        outcome = await self._attempt(tool, name, arguments, step, cell, problem, again)
         self._effects.read(outcome.label)
-        if self._emitter.active:
+        if told:
             self._emitter.emit(
                 ToolReturned(
                     call_id=call_id,
@@ -75,8 +98,15 @@ class ToolCalls:
             )
         return outcome
 
+    def shown(self, source: str, observation: Observation) -> str:
+        """The observation as a model sees it: whole if it is short enough, else head and tail, the rest kept if it can
+        be."""
+        if self._artifacts is not None and not source.startswith("read_result"):
+            return self._artifacts.shorten(source, observation).text
+        return cut_middle(observation.text, self._most_chars)
+
     async def _attempt(
-        self, tool: Tool | None, name: str, arguments: Any, step: str, cell: str | None, problem: str
+        self, tool: Tool | None, name: str, arguments: Any, step: str, cell: str | None, problem: str, again: bool
     ) -> Outcome:
         if problem:
             return _refused("error", problem)
@@ -86,17 +116,19 @@ class ToolCalls:
             return _refused("error", f"there is no tool named {name!r}{hint}")
         try:
             checked = tool.check(arguments)
-            observation = await self._effects.call(tool, checked, step)
+            observation = await self._effects.call(tool, checked, step, again=cell if again else None)
         except BadArguments as error:
             return _refused("error", str(error))
         except Denied as error:
             return _refused("denied", str(error))
         except BudgetExceeded as error:
             return _refused("limit", f"not called: {error}")
+        except UnknownOutcome as error:
+            return _refused("unknown", str(error))
         return self._observed(tool, observation, cell)
 
     def _observed(self, tool: Tool, observation: Observation, cell: str | None) -> Outcome:
-        text = observation.text if cell is not None else cut_middle(observation.text, self._most_chars)
+        text = observation.text if cell is not None else self.shown(tool.name, observation)
         kind = "error" if observation.is_error else "ok"
         return Outcome(kind, text, observation.label, tool.result(observation))
 

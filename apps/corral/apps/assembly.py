@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 from corral.apps.failures import Exit, fail
 
 if TYPE_CHECKING:
-    from corral.agents import Agent, ModelSpec
+    from corral.agents import Agent, AgentFile, ModelSpec
     from corral.apps.settings import Settings
     from corral.memory import Memory
     from corral.policy import Approver, Limits, Policy, Sink
@@ -24,6 +25,7 @@ __all__ = [
     "NO_MODEL",
     "agent_options",
     "choose_sandbox",
+    "limits_of",
     "make_agent",
     "make_memory",
     "make_toolbox",
@@ -156,34 +158,53 @@ def make_agent(
     stack: ExitStack,
     *,
     model: ModelSpec | None,
-    policy: Policy,
+    policy: Policy | None,
     signature: str = "task -> answer",
     sandbox: SandboxProvider | None = None,
     memory: Memory | None = None,
     approver: Approver | None = None,
     sinks: tuple[Sink, ...] = (),
 ) -> Agent:
-    """The agent that the flags describe; `stack` closes its journal and audit."""
+    """The agent that the flags, or the agent file among them, describe; `stack` closes its journal and audit."""
     from corral.agents import Actions, Agent, Journal
-    from corral.policy import ChainedAudit
+    from corral.policy import ChainedAudit, Limits
 
     kinds = {"react": Actions.TOOLS, "codeact": Actions.CODE, "both": Actions.TOOLS | Actions.CODE}
     journal = stack.enter_context(Journal(settings.journal))
     audit = ChainedAudit(settings.audit)
     stack.callback(audit.close)
+    kept: dict[str, Any] = {
+        "memory": memory,
+        "approver": approver,
+        "audit": audit,
+        "sinks": sinks,
+        "journal": journal,
+    }
+    if options.get("agent_file") is not None:
+        # Flags that were given win over what the file says.
+        given: dict[str, Any] = {"lm": model, "sandbox": sandbox, "policy": policy, "limits": limits_of(options)}
+        chosen = {name: value for name, value in given.items() if value is not None and value != Limits()}
+        return _agent_file(options["agent_file"]).make(options["agent_file"].parent, **kept, **chosen)
     return Agent(
         signature,
         toolbox,
         lm=model,
         sandbox=sandbox,
-        memory=memory,
         policy=policy,
-        approver=approver,
-        limits=_limits(options),
-        audit=audit,
-        sinks=[journal, *sinks],
+        limits=limits_of(options),
         actions=kinds[options["kind"]],
+        **kept,
     )
+
+
+def _agent_file(path: Path) -> AgentFile:
+    """The agent file; the functions that it names are looked for in its folder first."""
+    from corral.agents import AgentFile
+
+    folder = str(path.parent.resolve())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    return AgentFile.load(path)
 
 
 def written_consent(patterns: tuple[str, ...]) -> Approver | None:
@@ -193,7 +214,15 @@ def written_consent(patterns: tuple[str, ...]) -> Approver | None:
     try:
         return WrittenConsent(patterns) if patterns else None
     except ValueError as error:
-        raise fail(f"--yes-to: {error}", Exit.BAD_INPUT) from error
+        raise fail(f"--yes-to: {_problem(error)}", Exit.BAD_INPUT) from error
+
+
+def _problem(error: ValueError) -> str:
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        return error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+    return str(error)
 
 
 async def choose_sandbox(name: str, kind: str) -> SandboxProvider | None:
@@ -221,7 +250,7 @@ def tell_progress(line: str) -> None:
     click.secho(line, err=True, dim=True)
 
 
-def _limits(options: dict[str, Any]) -> Limits:
+def limits_of(options: dict[str, Any]) -> Limits:
     from corral.policy import Limits
 
     names = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from types import TracebackType
 from typing import Any, Self
@@ -10,7 +9,7 @@ from typing import Any, Self
 from corral.agents.cells import Cells
 from corral.agents.effects import Effects
 from corral.agents.steps import InlineSteps
-from corral.agents.toolcalls import ToolCalls
+from corral.agents.toolcalls import Outcome, ToolCalls
 from corral.apps.assembly import tell_progress
 from corral.memory import Memory, Scope
 from corral.policy import Approver, Budget, Emitter, Gate, Policy
@@ -42,15 +41,10 @@ class Bench:
         )
         self._made = 0
 
-    async def call(self, name: str, written: str) -> tuple[str, bool]:
-        """Call a tool with arguments as JSON text; what came of it, and whether that is a failure."""
-        try:
-            arguments: Any = json.loads(written) if written else {}
-        except ValueError as error:
-            return f"the arguments are not JSON: {error}", True
+    async def call(self, name: str, arguments: Any) -> Outcome:
+        """Call a tool; what came of it."""
         self._made += 1
-        outcome = await self._calls.make(name, arguments, f"bench/{self._made}", f"bench/{self._made}")
-        return outcome.text, outcome.is_error
+        return await self._calls.make(name, arguments, f"bench/{self._made}", f"bench/{self._made}")
 
     async def code(self, source: str) -> tuple[str, bool]:
         """Run code in the sandbox, where the tools are functions."""

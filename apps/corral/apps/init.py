@@ -33,7 +33,7 @@ MCP = """\
 """
 
 AGENT = '''\
-"""An agent with a tool of its own. `python agent.py "How many words are in: to be or not to be"`."""
+"""An agent with a tool of its own: python agent.py openai/gpt-4o-mini "How many words are in: to be or not to be"."""
 
 import sys
 
@@ -48,15 +48,16 @@ def word_count(text: str) -> int:
     return len(text.split())
 
 
-def make(lm=None) -> ReAct:
-    """The agent; `lm` is a model's name, or None for CORRAL_MODEL's."""
+def make(lm) -> ReAct:
+    """The agent; `lm` is a model's name, such as "openai/gpt-4o-mini", or a ModelSpec."""
     return ReAct("task -> answer", [word_count], lm=lm, policy=Policy.load("policy.yaml"))
 
 
 if __name__ == "__main__":
-    import os
-
-    print(make(os.environ["CORRAL_MODEL"]).run_sync(sys.argv[1]).text)
+    if len(sys.argv) != 3:
+        sys.exit('usage: python agent.py MODEL TASK, such as openai/gpt-4o-mini "How many words are in: to be"')
+    result = make(sys.argv[1]).run_sync(sys.argv[2])
+    print(result.text or result.detail)
 '''
 
 TEST = '''\
@@ -77,10 +78,11 @@ def test_the_agent_counts_words():
 FILES = {"policy.yaml": POLICY, "mcp.json": MCP, "agent.py": AGENT, "test_agent.py": TEST}
 
 NEXT = """\
-Next:
+Next, in {folder}:
   pytest                                     the agent, with a scripted model
   corral chat --policy policy.yaml           without a model: /tools, /call, /code
-  CORRAL_MODEL=openai/gpt-4o-mini python agent.py "How many words are in: to be or not to be"
+  python agent.py openai/gpt-4o-mini "How many words are in: to be or not to be"
+  corral chat --mcp-config mcp.json          an MCP server, if uv is installed
 """
 
 
@@ -98,4 +100,4 @@ def init(folder: Path) -> None:
     for name, text in FILES.items():
         (folder / name).write_text(text, encoding="utf-8")
         click.echo(f"wrote {folder / name}")
-    click.echo(NEXT)
+    click.echo(NEXT.format(folder=folder.resolve()))

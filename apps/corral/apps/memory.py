@@ -12,7 +12,7 @@ import anyio
 import click
 
 from corral.apps.assembly import read_settings
-from corral.apps.failures import explained
+from corral.apps.failures import Exit, explained, fail
 from corral.apps.terminal import printable
 
 if TYPE_CHECKING:
@@ -80,7 +80,10 @@ def add(whose: tuple[str, str], fact: str) -> None:
             action, lambda admission: memory.learn(fact, scope, label=Label.user(), admission=admission)
         )
 
-    click.echo(" ".join(_run(whose, use).ids))
+    ids = _run(whose, use).ids
+    if not ids:
+        raise fail("there is nothing to add", Exit.BAD_INPUT)
+    click.echo(" ".join(ids))
 
 
 @memory.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -132,8 +133,13 @@ class Repl:
         if not name:
             self._screen.warn('/call TOOL {"parameter": "value"}')
             return
-        text, failed = await self._bench.call(name, written.strip())
-        self._screen.say(text, fg="red" if failed else None)
+        try:
+            arguments = json.loads(written.strip() or "{}")
+        except ValueError as error:
+            self._screen.warn(f"the arguments are not JSON: {error}")
+            return
+        outcome = await self._bench.call(name, arguments)
+        self._screen.say(outcome.text, fg="red" if outcome.is_error else None)
 
     async def _code(self, source: str) -> None:
         if not source:

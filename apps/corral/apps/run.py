@@ -39,6 +39,7 @@ __all__ = ["run"]
 @click.argument("task", required=False)
 @agent_options
 @click.option("--signature", default="task -> answer", show_default=True, help="Inputs and typed outputs.")
+@click.option("--agent", "agent_file", type=click.Path(path_type=Path), help="An agent file, YAML, TOML or Markdown.")
 @click.option("--json-schema", type=click.Path(path_type=Path), help="The answer is JSON that fits this schema.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the answer to this file, too.")
 @click.option("--memory/--no-memory", default=False, show_default=True, help="Recall before, remember after.")
@@ -55,12 +56,14 @@ def run(ctx: click.Context, task: str | None, **options: Any) -> None:
     """
     with explained(), ExitStack() as stack:
         text = _task(task)
+        _check_output(options["output"])
         settings = read_settings()
         model = model_of(settings, options)
-        if model is None:
+        if model is None and options["agent_file"] is None:
             click.echo(NO_MODEL, err=True)
             raise click.exceptions.Exit(Exit.BAD_INPUT)
-        policy = read_policy(options["policy_file"])
+        by_file = options["agent_file"] is not None and options["policy_file"] is None
+        policy = None if by_file else read_policy(options["policy_file"])
         signature = read_schema(options["json_schema"]) if options["json_schema"] else options["signature"]
         # Strict: a script that lacks its tools should stop, not do something else.
         toolbox = make_toolbox(options["mcp_config"], strict=True, pins=LOCK)
@@ -85,6 +88,12 @@ def run(ctx: click.Context, task: str | None, **options: Any) -> None:
         with explained():
             options["output"].write_text(_answer(result.outputs) + "\n", encoding="utf-8")
     ctx.exit(_status(result))
+
+
+def _check_output(path: Path | None) -> None:
+    """Whether the answer can be written, before anything is paid for."""
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise fail(f"-o {path}: there is no such folder, or it is one", Exit.BAD_INPUT)
 
 
 def _task(argument: str | None) -> str:
@@ -113,7 +122,7 @@ def _watchers(output_format: str) -> tuple[Sink, ...]:
 
     if output_format == "stream-json":
         return (_JsonLines(),)
-    return (Progress(),) if sys.stderr is not None and sys.stderr.isatty() else ()
+    return (Progress(quiet=not sys.stderr.isatty()),)
 
 
 class _JsonLines:

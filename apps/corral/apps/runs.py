@@ -33,7 +33,8 @@ def list_runs(most: int) -> None:
         for run in journal.runs()[:most]:
             started = datetime.fromtimestamp(run["started"], UTC).strftime("%Y-%m-%d %H:%M:%S")
             reason = run["reason"] or "not finished"
-            click.echo(f"{run['run_id'][:12]}  {started}  {reason:<12}  {run['kind']}  {run['model']}")
+            task = _task(journal, run["run_id"])
+            click.echo(printable(f"{run['run_id'][:12]}  {started}  {reason:<12}  {run['model']}  {task}"))
 
 
 @runs.command()
@@ -74,6 +75,13 @@ def find_run(journal: Journal, start: str) -> str:
         problem = "several runs start" if found else "no run starts"
         raise fail(f"{problem} with {start!r}; `corral runs list` shows them", Exit.BAD_INPUT)
     return found[0]
+
+
+def _task(journal: Journal, run_id: str) -> str:
+    """What the run was asked, on one line."""
+    first = next(iter(journal.events(run_id)), dict[str, Any]())
+    inputs: dict[str, Any] = first.get("inputs", {})
+    return " ".join(" ".join(str(value) for value in inputs.values()).split())[:60]
 
 
 def _line(event: dict[str, Any]) -> str | None:

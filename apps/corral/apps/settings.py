@@ -21,7 +21,9 @@ class Settings(BaseSettings):
         api_key: For `api_base`, or instead of the provider's own variable.
     """
 
-    model_config = SettingsConfigDict(env_prefix="CORRAL_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CORRAL_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     home: Path = Field(default_factory=lambda: user_data_path("corral"))
     model: str | None = None

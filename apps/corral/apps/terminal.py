@@ -20,10 +20,20 @@ def printable(text: str) -> str:
 
 
 class Progress:
-    """A sink that tells a person what a run does, a line for each thing."""
+    """A sink that tells a person what a run does, a line for each thing.
+
+    Args:
+        quiet: Tell only of what was refused: nobody may be watching, but a log should know.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
 
     def emit(self, event: Event) -> None:
-        if (line := _line(event)) is not None:
+        if self._quiet:
+            if isinstance(event, ToolReturned) and event.outcome == "denied":
+                click.echo(printable(f"corral: {' '.join(event.content.split())}"), err=True)
+        elif (line := _line(event)) is not None:
             click.secho(printable(line), err=True, dim=True)
 
 
@@ -34,7 +44,7 @@ def _line(event: Event) -> str | None:
             return f"{inside}{event.tool}({_short(json.dumps(dict(event.arguments), ensure_ascii=False, default=str))})"
         case ToolReturned():
             inside = "    " if event.cell else "  "
-            return f"{inside}-> {'' if event.outcome == 'ok' else event.outcome + ': '}{_short(event.content)}"
+            return f"{inside}{'->' if event.outcome == 'ok' else 'x '} {_short(event.content)}"
         case CellStarted():
             return f"  python in {event.sandbox}: {_short(event.code)}"
         case CellFinished():

@@ -15,6 +15,7 @@ from corral.apps.failures import Exit, explained, fail
 from corral.apps.terminal import printable
 
 if TYPE_CHECKING:
+    from corral.agents.toolcalls import Outcome
     from corral.tools import Tool, Toolbox
 
 __all__ = ["tools"]
@@ -85,19 +86,23 @@ def call(
 ) -> None:
     """Call a tool with ARGUMENTS, a JSON object, through the gate; print what it returned."""
 
-    async def called(toolbox: Toolbox) -> tuple[str, bool]:
+    async def called(toolbox: Toolbox) -> Outcome:
         from corral.apps.bench import Bench
 
         _find(toolbox, name)
         async with Bench(toolbox, policy, approver) as bench:
-            return await bench.call(name, arguments)
+            return await bench.call(name, given)
 
     with explained():
         policy = read_policy(policy_file)
         approver = written_consent(yes_to)
-    text, failed = _with_toolbox(mcp_config, called, strict=True)
-    click.echo(printable(text), err=failed)
-    ctx.exit(Exit.ERROR if failed else Exit.DONE)
+    try:
+        given: object = json.loads(arguments)
+    except ValueError as error:
+        raise fail(f"the arguments are not JSON: {error}", Exit.BAD_INPUT) from error
+    outcome = _with_toolbox(mcp_config, called, strict=True)
+    click.echo(printable(outcome.text), err=outcome.is_error)
+    ctx.exit({"ok": Exit.DONE, "denied": Exit.DENIED}.get(outcome.kind, Exit.ERROR))
 
 
 @tools.command()

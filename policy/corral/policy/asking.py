@@ -39,7 +39,7 @@ class Asking:
         if self._approver is None:
             why = "nobody can be asked in unattended mode"
             if self._attended:
-                why = "nobody can be asked here: pass approver=... (corral run: --yes-to RULE)"
+                why = "nobody can be asked here: pass approver=... (on the command line: --yes-to RESOURCE)"
             return Judgement(Verdict.DENY, f"{judgement.reason}; {why}", judgement.rule)
         self._emitter.emit(
             ApprovalAsked(

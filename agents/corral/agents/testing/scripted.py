@@ -11,7 +11,7 @@ from typing import Any
 import dspy
 from dspy.lm15 import Message, Request, Response, TextPart, ToolCallPart, Usage, response_to_events
 
-__all__ = ["Call", "Reply", "Script", "ScriptedEngine", "scripted_lm"]
+__all__ = ["Call", "Fault", "Reply", "Script", "ScriptedEngine", "scripted_lm"]
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,56 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """How a `ScriptedServer` fails instead of answering.
+
+    Attributes:
+        body: Sent as it is, with `status`; a dict as JSON.
+        retry_after: Seconds that it asks to wait.
+        hang: Seconds that it says nothing before.
+        cut: Whether it begins the real answer and hangs up in the middle.
+    """
+
+    status: int = 500
+    body: str | Mapping[str, Any] = ""
+    retry_after: float | None = None
+    hang: float = 0.0
+    cut: bool = False
+
+    @classmethod
+    def overflow(cls, window: int, server: str = "vllm") -> Fault:
+        """The prompt is too long for `window` tokens, as "openai", "vllm", "vllm-flat", "llama.cpp", "ollama" or
+        "lmstudio" says it."""
+        long = f"This model's maximum context length is {window} tokens. However, your request has more."
+        said: dict[str, dict[str, Any]] = {
+            "openai": {"error": {"message": long, "code": "context_length_exceeded"}},
+            "vllm": {"error": {"message": long, "type": "BadRequestError", "param": None, "code": 400}},
+            "vllm-flat": {"object": "error", "message": long, "type": "BadRequestError", "param": None, "code": 400},
+            "llama.cpp": {
+                "error": {
+                    "code": 400,
+                    "message": "the request exceeds the available context size, try increasing it",
+                    "type": "exceed_context_size_error",
+                    "n_ctx": window,
+                }
+            },
+            "ollama": {"error": {"message": "input length exceeds maximum context length"}},
+            "lmstudio": {
+                "error": "Trying to keep the first 5000 tokens when context the overflows. However, the model is "
+                f"loaded with context length of only {window} tokens, which is not enough."
+            },
+        }
+        return cls(400, said[server])
+
+
+@dataclass(frozen=True)
 class Reply:
     """What the model says next.
 
     Attributes:
         error: Raised instead, an `dspy.lm15` error such as `ServerError("...")`.
         delay: Seconds before it answers.
+        fault: A server fails so instead; a scripted engine has no wire to fail on.
     """
 
     text: str = ""
@@ -40,6 +84,7 @@ class Reply:
     finish_reason: str | None = None
     error: Exception | None = None
     delay: float = 0.0
+    fault: Fault | None = None
 
 
 Script = Sequence[Reply | str] | Callable[[Request, int], Reply | str]

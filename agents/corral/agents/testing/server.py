@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from corral.agents.testing.scripted import Call, Reply
+from corral.agents.testing.scripted import Call, Fault, Reply
 
 __all__ = ["ScriptedServer"]
 
@@ -20,20 +20,26 @@ WireScript = Sequence[Reply | str] | Callable[[dict[str, Any], int], Reply | str
 class ScriptedServer:
     """Serves `/v1/chat/completions`, whole and streamed, until it is left; `url` is the address to give as api_base.
 
-    A `Reply` with an error answers with status 500 and the error's text. Requests are kept in `bodies`.
+    A `Reply` with an error answers with status 500 and the error's text, one with a `Fault` fails so. Requests are
+    kept in `bodies`.
 
     Args:
         port: 0 takes any free one.
+        chunk: Characters of text in one streamed event.
+        keep: Whether requests are kept.
     """
 
-    def __init__(self, script: WireScript, *, port: int = 0, chunk: int = 6) -> None:
+    def __init__(self, script: WireScript, *, port: int = 0, chunk: int = 6, keep: bool = True) -> None:
+        self._keep = keep
+        self._asked = 0
+        self.leaving = threading.Event()
+        """Set when the server is left: whoever hangs then stops."""
         self._script = script
         self._lock = threading.Lock()
         self._chunk = chunk
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[Mapping[str, str]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", port), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def __enter__(self) -> Self:
@@ -41,6 +47,7 @@ class ScriptedServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.leaving.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -51,9 +58,11 @@ class ScriptedServer:
     def reply_to(self, body: dict[str, Any], headers: Mapping[str, str]) -> tuple[Reply, int]:
         """The next reply of the script, and its number."""
         with self._lock:
-            number = len(self.bodies)
-            self.bodies.append(body)
-            self.headers.append(headers)
+            number = len(self.bodies) if self._keep else self._asked
+            self._asked += 1
+            if self._keep:
+                self.bodies.append(body)
+                self.headers.append(headers)
         script = self._script
         reply = script(body, number) if callable(script) else script[min(number, len(script) - 1)]
         return (Reply(text=reply) if isinstance(reply, str) else reply), number
@@ -62,6 +71,14 @@ class ScriptedServer:
     def chunk(self) -> int:
         """Characters of text in one streamed event."""
         return self._chunk
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that hang up are what a test of faults is made of."""
 
 
 def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
@@ -77,7 +94,11 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
             if reply.delay:
                 time.sleep(reply.delay)
             try:
-                if reply.error is not None:
+                if reply.fault is not None and reply.fault.cut and body.get("stream"):
+                    self._stream(_chunks(body, reply, number, server.chunk), cut=True)
+                elif reply.fault is not None:
+                    self._fail(reply.fault, _completion(body, reply, number))
+                elif reply.error is not None:
                     self._send(500, {"error": {"message": str(reply.error), "type": "server_error"}})
                 elif body.get("stream"):
                     self._stream(_chunks(body, reply, number, server.chunk))
@@ -86,20 +107,42 @@ def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
 
-        def _send(self, status: int, value: Any) -> None:
-            data = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
+        def _fail(self, fault: Fault, completion: dict[str, Any]) -> None:
+            if fault.hang:
+                server.leaving.wait(fault.hang)
+            if fault.cut:
+                whole = json.dumps(completion).encode()
+                self._head(200, len(whole))
+                self.wfile.write(whole[: len(whole) // 2])
+                self.wfile.flush()
+                self.close_connection = True
+                return
+            data = (fault.body if isinstance(fault.body, str) else json.dumps(fault.body)).encode()
+            self._head(fault.status, len(data), fault.retry_after)
             self.wfile.write(data)
 
-        def _stream(self, chunks: Iterator[Any]) -> None:
+        def _head(self, status: int, length: int, retry_after: float | None = None) -> None:
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(length))
+            if retry_after is not None:
+                self.send_header("retry-after", f"{retry_after:g}")
+            self.end_headers()
+
+        def _send(self, status: int, value: Any) -> None:
+            data = json.dumps(value).encode()
+            self._head(status, len(data))
+            self.wfile.write(data)
+
+        def _stream(self, chunks: Iterator[Any], *, cut: bool = False) -> None:
             self.send_response(200)
             self.send_header("content-type", "text/event-stream")
             self.send_header("transfer-encoding", "chunked")
             self.end_headers()
-            for chunk in chunks:
+            for place, chunk in enumerate(chunks):
+                if cut and place == 2:
+                    self.close_connection = True
+                    return
                 data = b"data: " + (chunk if isinstance(chunk, bytes) else json.dumps(chunk).encode()) + b"\n\n"
                 self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
                 self.wfile.flush()

@@ -75,7 +75,12 @@ class Narrator:
                 self.say(f"  remembered: {event.count}", "magenta")
             case RunFinished():
                 self._flush()
-                self.say(f"  = {event.outputs}  ({event.steps} steps, {event.tool_calls} calls)", "bold")
+                self.say(
+                    f"  = {event.outputs}  ({event.steps} steps, {event.tool_calls} calls)".replace(
+                        "(1 steps", "(1 step"
+                    ),
+                    "bold",
+                )
             case _:
                 pass
 

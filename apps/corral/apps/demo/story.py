@@ -53,7 +53,7 @@ async def tell(folder: Path, with_policy: bool) -> None:
 
 
 async def _act_1(narrator: Narrator, farm: LoopbackOAuth) -> None:
-    narrator.act("1  An API behind OAuth")
+    narrator.act("1  An API behind OAuth: first with a wrong secret, on purpose, then with the right one")
     try:
         async with Toolbox(_herd(farm, "not-the-secret"), strict=True) as toolbox:
             narrator.say(f"tools of the API: {', '.join(tool.name for tool in toolbox)}")
@@ -86,7 +86,6 @@ async def _act_3(narrator: Narrator, toolbox: Toolbox, sandbox: AutoProvider, co
     with ScriptedServer(script.code) as model:
         agent = CodeAct("task -> hay_kg: float", toolbox, lm=_model(model), sandbox=sandbox, name="reckoner", **common)
         await _turn(agent, narrator, "How much hay do our animals need in a day?")
-    narrator.say(f"  {sandbox.reason}", "bright_black")
 
 
 async def _act_4(narrator: Narrator, folder: Path, common: dict[str, Any]) -> None:

@@ -1,0 +1,213 @@
+"""Agent files: an agent as YAML, TOML, or Markdown whose text is the instructions; to code and back."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from corral.agents.agent import Agent, CodeAct, ReAct
+from corral.agents.errors import DefinitionError
+from corral.agents.fallback import FallbackModel
+from corral.agents.frontmatter import read_agent
+from corral.agents.model import Model, ModelSpec
+from corral.agents.prompt import Actions
+from corral.policy import Limits, Policy
+from corral.sandbox import DockerProvider, MontyProvider, SandboxProvider
+from corral.tools import Tool, ToolSource, load_mcp_config
+
+__all__ = ["AgentFile", "ToolsSection"]
+
+Kind = Literal["react", "codeact", "both"]
+
+_ACTIONS: dict[Kind, Actions] = {
+    "react": Actions.TOOLS,
+    "codeact": Actions.CODE,
+    "both": Actions.TOOLS | Actions.CODE,
+}
+
+
+class ToolsSection(BaseModel):
+    """Where an agent's tools come from.
+
+    Attributes:
+        functions: "package.module:function", imported when the agent is made.
+        mcp: Files with `mcpServers`, named from the agent file's folder.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    functions: list[str] = []
+    mcp: list[str] = []
+
+
+class AgentFile(BaseModel):
+    """What an agent file says; an unknown key is an error with its line.
+
+    Attributes:
+        version: Of the format; a newer one than this code knows is refused.
+        signature: "inputs -> outputs", such as "question -> answer: int".
+        instructions: What the model is told; in Markdown, the text below the front matter.
+        model: A name, a specification, or several, of which the first that can be had answers.
+        sandbox: Where code runs; by default the strongest there is.
+        policy: A file, named from the agent file's folder, the policy itself, or nothing for the safe one.
+        memory: Whether the agent is to have one; whoever makes the agent opens it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1] = 1
+    name: str = Field(default="main", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    kind: Kind = "react"
+    signature: str = "task -> answer"
+    instructions: str = ""
+    model: str | ModelSpec | list[str | ModelSpec] | None = None
+    tools: ToolsSection = ToolsSection()
+    memory: bool = False
+    sandbox: Literal["auto", "docker", "monty"] = "auto"
+    policy: str | Policy | None = None
+    limits: Limits = Limits()
+    cell_timeout: float = Field(default=30.0, gt=0)
+    observation_chars: int = Field(default=16_000, ge=200)
+
+    @classmethod
+    def load(cls, path: str | Path) -> AgentFile:
+        """Read an agent from a .yaml, .yml, .toml or .md file.
+
+        Raises:
+            DefinitionError: It can't be read, or something in it is unknown or wrong; the message has file and line.
+        """
+        return read_agent(Path(path), cls)
+
+    @classmethod
+    def of(cls, agent: Agent) -> AgentFile:
+        """What a file that makes this agent would say. Keys of models stay out of it.
+
+        Raises:
+            DefinitionError: It has something that no file can name, such as a tool made inside a function.
+        """
+        kinds: dict[Actions, Kind] = {actions: kind for kind, actions in _ACTIONS.items()}
+        made = agent.definition()
+        instructions: str = agent.predict.signature.instructions
+        default: str = ReAct(made.signature).predict.signature.instructions
+        return cls(
+            name=agent.name,
+            kind=kinds[agent.actions],
+            signature=made.signature,
+            instructions="" if instructions == default else instructions,
+            model=_model_of(made.model),
+            tools=ToolsSection(functions=[_function_name(tool) for tool in made.tools]),
+            memory=made.has_memory,
+            sandbox=made.sandbox,
+            policy=None if made.policy == Policy.safe() else made.policy,
+            limits=made.limits,
+            cell_timeout=made.cell_timeout,
+            observation_chars=made.observation_chars,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the file that `load` reads: .md keeps the instructions as its text, anything else is YAML."""
+        target = Path(path)
+        said: dict[str, Any] = {"version": self.version, **self.model_dump(mode="json", exclude_defaults=True)}
+        for model in _listed(said.get("model")):
+            if isinstance(model, dict):
+                cast("dict[str, Any]", model).pop("api_key", None)
+        text = str(said.pop("instructions", "")) if target.suffix == ".md" else ""
+        written = yaml.safe_dump(said, sort_keys=False, allow_unicode=True)
+        target.write_text(f"---\n{written}---\n{text}\n" if target.suffix == ".md" else written, encoding="utf-8")
+
+    def make(self, folder: str | Path = ".", **collaborators: Any) -> Agent:
+        """The agent.
+
+        Args:
+            folder: Where the files are that it names; usually the file's own.
+            collaborators: What a file can't hold, such as `approver`, `journal`, `memory`, more `sinks`; they win over
+                what the file says.
+
+        Raises:
+            DefinitionError: A function can't be imported, or the agent can't be made.
+            ToolError, PolicyFileError: A file that it names can't be used.
+        """
+        place = Path(folder)
+        kind = {"react": ReAct, "codeact": CodeAct, "both": Agent}[self.kind]
+        options: dict[str, Any] = {
+            "lm": self._model(),
+            "sandbox": self._sandbox(),
+            "policy": Policy.load(place / self.policy) if isinstance(self.policy, str) else self.policy,
+            "limits": self.limits,
+            "name": self.name,
+            "actions": _ACTIONS[self.kind],
+            "cell_timeout": self.cell_timeout,
+            "observation_chars": self.observation_chars,
+        }
+        agent = kind(self.signature, self._tools(place), **{**options, **collaborators})
+        if self.instructions:
+            agent.predict.signature = agent.predict.signature.with_instructions(self.instructions)
+        return agent
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """The format as JSON Schema, for editors: `# yaml-language-server: $schema=...`."""
+        return cls.model_json_schema()
+
+    def _model(self) -> str | ModelSpec | Model | None:
+        if not isinstance(self.model, list):
+            return self.model
+        return FallbackModel(self.model)
+
+    def _sandbox(self) -> SandboxProvider | None:
+        if self.kind == "react" or self.sandbox == "auto":
+            return None
+        return DockerProvider() if self.sandbox == "docker" else MontyProvider()
+
+    def _tools(self, place: Path) -> list[Any]:
+        sources: list[ToolSource | Tool | Any] = [_import(name) for name in self.tools.functions]
+        for path in self.tools.mcp:
+            sources.extend(load_mcp_config(place / path))
+        return sources
+
+
+def _listed(model: Any) -> list[Any]:
+    return cast("list[Any]", model) if isinstance(model, list) else [model]
+
+
+def _import(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise DefinitionError(f"the function {name!r} can't be imported: {error}") from None
+    return found
+
+
+def _function_name(tool: Any) -> str:
+    module, name = getattr(tool, "__module__", ""), getattr(tool, "__qualname__", "")
+    if module and name and "<" not in name:
+        return f"{module}:{name}"
+    for loaded in list(sys.modules.values()):
+        named: dict[str, Any] = dict(getattr(loaded, "__dict__", {}))
+        for attribute, value in named.items():
+            if value is tool:
+                return f"{loaded.__name__}:{attribute}"
+    raise DefinitionError(f"{tool!r} can't be named in a file; define it in a module, at the top")
+
+
+def _model_of(model: Model | None) -> Any:
+    if model is None:
+        return None
+    models = model.models if isinstance(model, FallbackModel) else (model,)
+    specs: list[Any] = []
+    for one in models:
+        if one.spec is None:
+            raise DefinitionError(f"the model {one.name} is a dspy.LM of your own; give the agent a ModelSpec")
+        spec = one.spec.model_copy(update={"api_key": None}) if isinstance(one.spec.api_key, SecretStr) else one.spec
+        plain = json.loads(spec.model_dump_json(exclude_defaults=True))
+        specs.append(spec.model if set(plain) == {"model"} else spec)
+    return specs[0] if len(specs) == 1 else specs

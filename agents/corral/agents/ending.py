@@ -1,0 +1,79 @@
+"""How a run ends: the progress it has made, and when an answer of the model is the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from corral.agents.prompt import SUBMIT
+from corral.agents.protocol import Answer, Proposal
+from corral.agents.result import StopReason
+from corral.agents.signature import InvalidOutputs, TaskSignature
+from corral.policy import Usage
+
+__all__ = ["Progress"]
+
+
+@dataclass
+class Progress:
+    """What a run has come to so far; with a `reason` it is over."""
+
+    signature: TaskSignature
+    usage: Usage = field(default_factory=Usage)
+    steps: int = 0
+    text: str = ""
+    outputs: dict[str, Any] | None = None
+    reason: StopReason | None = None
+    detail: str = ""
+    repairs: int = 0
+    unknown: list[str] = field(default_factory=list[str])
+
+    def end(self, reason: StopReason, detail: object) -> None:
+        """End the run without more."""
+        self.reason, self.detail = reason, str(detail)
+
+    def submit(self, proposal: Proposal) -> Answer:
+        """Take the outputs if they fit; the model is told if they don't."""
+        try:
+            self.outputs = self.signature.check(proposal.arguments)
+        except InvalidOutputs as error:
+            self.repairs += 1
+            return Answer(proposal, f"not accepted: {error}", is_error=True)
+        self.reason = StopReason.DONE
+        return Answer(proposal, "accepted")
+
+    def finish_with(self, text: str) -> str | None:
+        """End with plain text where it is a whole answer; else what the model is to be told."""
+        try:
+            if not text.strip():
+                raise InvalidOutputs("the answer was empty")
+            self.outputs = self.signature.read_text(text)
+        except InvalidOutputs as error:
+            self.repairs += 1
+            how = "answer with text" if self.signature.text_output else f"call {SUBMIT} with the outputs"
+            return f"{error}. Go on with the task, or, if you are done, {how}."
+        self.reason = StopReason.DONE
+        return None
+
+    def finish_at(self, limit: StopReason, text: str, proposals: Sequence[Proposal]) -> None:
+        """Take the final answer that was asked for at a limit, if it is one."""
+        self.reason = limit
+        submitted = next((p for p in proposals if p.name == SUBMIT and not p.problem), None)
+        try:
+            if submitted is not None:
+                self.outputs = self.signature.check(submitted.arguments)
+            elif text.strip() and not proposals:
+                self.outputs = self.signature.read_text(text)
+        except InvalidOutputs as error:
+            self.detail = f"the final answer was not accepted: {error}"
+
+    def add_usage(self, other: Usage) -> None:
+        one = self.usage
+        cost = (one.cost_usd or 0.0) + (other.cost_usd or 0.0)
+        self.usage = Usage(
+            one.input_tokens + other.input_tokens,
+            one.output_tokens + other.output_tokens,
+            one.cached_tokens + other.cached_tokens,
+            None if other.cost_usd is None and one.cost_usd is None else cost,
+        )

@@ -1,0 +1,85 @@
+"""A run's life: its id, who hears of it, and what of it survives the process."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pydantic_core import to_jsonable_python
+
+from corral.agents.journal import Journal
+from corral.agents.recorded import ContinuedEmitter, RecordedApprover, RecordedSteps
+from corral.agents.records import Opening, RunRecord
+from corral.agents.start import Start
+from corral.agents.steps import InlineSteps, Steps
+from corral.policy import Approver, Emitter, RunStarted, Sink
+
+__all__ = ["Life"]
+
+
+@dataclass(frozen=True)
+class Life:
+    """What one run is made of beside its agent: a new one, or one that goes on in another process.
+
+    Attributes:
+        seconds: How long it ran before it was resumed.
+        heard: How many of the messages before the task the journal has from an earlier run.
+    """
+
+    steps: Steps
+    emitter: Emitter
+    start: Start
+    inputs: dict[str, Any]
+    journal: Journal | None
+    heard: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, start: Start, inputs: Mapping[str, Any], journal: Journal | None, sinks: Sequence[Sink]) -> Self:
+        """A life for `start`.
+
+        Raises:
+            JournalError: The run to be resumed still goes on.
+        """
+        shown: dict[str, Any] = to_jsonable_python(dict(inputs), fallback=str)
+        others = (*sinks, *start.sinks)
+        heard_by = others if journal is None or journal in others else (journal, *others)
+        if journal is not None and start.resumed is not None:
+            return cls._continued(start, shown, journal, heard_by, start.resumed)
+        run_id = start.run_id or uuid.uuid4().hex
+        steps: Steps = start.steps or InlineSteps(run_id)
+        if start.steps is None and journal is not None:
+            steps = RecordedSteps(journal, run_id)
+        heard = start.heard if journal is not None else 0
+        return cls(steps, Emitter(run_id, heard_by), start, shown, journal, heard)
+
+    @classmethod
+    def _continued(
+        cls, start: Start, inputs: dict[str, Any], journal: Journal, sinks: tuple[Sink, ...], record: RunRecord
+    ) -> Self:
+        record.check_over()
+        emitter = ContinuedEmitter(record, sinks)
+        steps = RecordedSteps(journal, record.run_id, journal.steps(record.run_id), emitter.live)
+        heard = len(start.messages)
+        start.messages.extend(record.messages)
+        return cls(steps, emitter, start, inputs, journal, heard, record.seconds)
+
+    @property
+    def run_id(self) -> str:
+        return self.emitter.run_id
+
+    def approver(self, approver: Approver | None) -> Approver | None:
+        """The approver, whose answers are steps where steps are kept."""
+        if approver is None or type(self.steps) is InlineSteps:
+            return approver
+        return RecordedApprover(approver, self.steps)
+
+    def begin(self, agent: str, model: str, kind: str) -> None:
+        """Note that the run begins, or goes on."""
+        start = self.start
+        if self.journal is not None and start.resumed is None:
+            before = start.messages[self.heard :]
+            self.journal.begin(Opening(self.run_id, self.inputs, tuple(before), start.session_id, start.previous))
+        self.emitter.emit(RunStarted(agent=agent, model=model, kind=kind, inputs=self.inputs))

@@ -1,0 +1,143 @@
+"""What the journal keeps of a run beside its events: what it started from, who runs it, how far it came."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dspy.lm15 import Message
+
+from corral.agents.codec import message_from_json, message_to_json
+from corral.agents.errors import JournalError
+
+__all__ = ["Opening", "RunRecord", "StoredStep", "delete_runs", "read_record"]
+
+
+@dataclass(frozen=True)
+class StoredStep:
+    """A step that began; `data` is what it came to, once it ended."""
+
+    is_done: bool
+    data: Any
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a run starts from.
+
+    Attributes:
+        inputs: JSON values by name.
+        messages: The conversation before it that no earlier run of the journal holds; the run's own events do.
+        previous: The run whose conversation this one goes on from.
+    """
+
+    run_id: str
+    inputs: Mapping[str, Any]
+    messages: Sequence[Message] = ()
+    session_id: str | None = None
+    previous: str | None = None
+
+    def insert(self, connection: sqlite3.Connection) -> None:
+        opening = {"inputs": dict(self.inputs), "messages": [message_to_json(message) for message in self.messages]}
+        connection.execute(
+            "INSERT INTO runs (run_id, agent, kind, model, started, session_id, previous, opening) "
+            "VALUES (?, '', '', '', 0, ?, ?, ?)",
+            (self.run_id, self.session_id, self.previous, json.dumps(opening)),
+        )
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as the journal knows it.
+
+    Attributes:
+        events: How many events of each type it has.
+        last_seq: The number of the last one.
+        seconds: How long it ran, the time between a crash and a resume left out.
+        alive: The process that runs it now, as far as this host can tell; None if none does.
+    """
+
+    run_id: str
+    agent: str
+    kind: str
+    model: str
+    reason: str | None
+    session_id: str | None
+    previous: str | None
+    inputs: Mapping[str, Any]
+    messages: tuple[Message, ...]
+    events: Counter[str]
+    last_seq: int
+    seconds: float
+    alive: int | None
+
+    def check_over(self) -> None:
+        """Raises JournalError while a process runs it."""
+        if self.alive is not None:
+            raise JournalError(f"the run {self.run_id} still goes on in process {self.alive}")
+
+
+def read_record(path: Path, run_id: str, read: Callable[..., list[sqlite3.Row]]) -> RunRecord:
+    """The record of one run.
+
+    Raises:
+        JournalError: There is none, or it was recorded without what a resume needs.
+    """
+    rows = read("SELECT * FROM runs WHERE run_id = ?", run_id)
+    if not rows:
+        raise JournalError(f"the journal {path} has no run {run_id}")
+    (row,) = rows
+    if row["opening"] is None:
+        raise JournalError(f"the run {run_id} was recorded as events only; give the agent journal=... to resume runs")
+    opening: dict[str, Any] = json.loads(row["opening"])
+    times = read("SELECT seq, at, type FROM events WHERE run_id = ? ORDER BY seq", run_id)
+    return RunRecord(
+        run_id=run_id,
+        agent=row["agent"],
+        kind=row["kind"],
+        model=row["model"],
+        reason=row["reason"],
+        session_id=row["session_id"],
+        previous=row["previous"],
+        inputs=opening["inputs"],
+        messages=tuple(message_from_json(message) for message in opening["messages"]),
+        events=Counter(str(time["type"]) for time in times),
+        last_seq=times[-1]["seq"] if times else 0,
+        seconds=_seconds(times),
+        alive=_owner(row["owner"]) if row["finished"] is None else None,
+    )
+
+
+def delete_runs(connection: sqlite3.Connection, run_ids: Sequence[str]) -> None:
+    """Delete runs with all that belongs to them."""
+    for table in ("events", "steps", "runs"):
+        connection.executemany(f"DELETE FROM {table} WHERE run_id = ?", [(run_id,) for run_id in run_ids])
+
+
+def _seconds(times: Sequence[sqlite3.Row]) -> float:
+    lives: list[list[float]] = []
+    for time in times:
+        if time["type"] == "RunStarted" or not lives:
+            lives.append([])
+        lives[-1].append(time["at"])
+    return sum(life[-1] - life[0] for life in lives)
+
+
+def _owner(owner: str | None) -> int | None:
+    host, _, number = (owner or "").rpartition(":")
+    if host != socket.gethostname():
+        return None
+    try:
+        os.kill(int(number), 0)
+    except (ProcessLookupError, ValueError):
+        return None
+    except PermissionError:
+        pass
+    return int(number)

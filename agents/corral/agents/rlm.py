@@ -1,0 +1,275 @@
+"""RLM: `dspy.RLM` as an agent, for inputs too long for any prompt; its models and its code pass the same gate."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+import anyio
+import dspy
+from dspy.lm15 import Request, Response, ServerError, Usage, response_to_events
+from dspy.primitives.code_interpreter import CodeExecutionError, CodeInterpreterError
+from pydantic_core import to_jsonable_python
+
+from corral.agents.agent import Agent
+from corral.agents.effects import Effects
+from corral.agents.ending import Progress
+from corral.agents.errors import AgentError, DefinitionError, JournalError
+from corral.agents.interpreter import INSTRUCTIONS, read_execution
+from corral.agents.life import Life
+from corral.agents.model import Model
+from corral.agents.prompt import Actions
+from corral.agents.result import Result, StopReason
+from corral.agents.start import Start
+from corral.agents.toolcalls import ToolCalls
+from corral.policy import BudgetExceeded, Denied, Emitter, ModelCalled, RunFinished, Spend, StepStarted
+from corral.sandbox import Host, Sandbox, SandboxError, SandboxProvider, SandboxSpec
+from corral.tools import Tool
+
+__all__ = ["RLM"]
+
+T = TypeVar("T")
+
+
+class RLM(Agent):
+    """An agent whose inputs are variables in a sandbox, read by code that asks a model about parts of them (RLM,
+    arXiv:2512.24601).
+
+    `dspy.RLM` leads it; each model call, cell and tool call passes the gate and costs from the budget. It is not
+    resumed, streams no text and takes no turns of a session.
+
+    Args:
+        max_iters: Cells of one run.
+        max_llm_calls: Questions that its code asks.
+        options: Those of `Agent`; the provider must be one where `import dspy` of DSPy's own making works, as in
+            Docker.
+    """
+
+    actions = Actions.CODE
+
+    def __init__(
+        self, signature: Any, tools: Any = (), *, max_iters: int = 20, max_llm_calls: int = 50, **options: Any
+    ) -> None:
+        super().__init__(signature, tools, **options)
+        self._max_iters = max_iters
+        self._max_llm_calls = max_llm_calls
+
+    async def _run(self, model: Model, inputs: dict[str, Any], start: Start) -> Result:
+        if start.resumed is not None:
+            raise DefinitionError("an RLM can't be resumed: its calls have no order of their own")
+        life = Life.of(start, inputs, self.journal, self._sinks)
+        effects = self._effects(life)
+        life.begin(self.name, model.name, type(self).__name__)
+        progress = Progress(self.signature)
+        bridge = _Bridge(effects, life.emitter, progress, asyncio.get_running_loop())
+        interpreter = _Interpreter(bridge, self._kit.sandbox, self._cell_timeout)
+        calls = ToolCalls(self._kit.toolbox, effects, life.emitter, self._observation_chars)
+        tools = [_as_dspy(tool, calls, bridge) for tool in self._kit.toolbox.tools]
+        try:
+            prediction = await self._lead(bridge.lm(model), interpreter, tools, inputs)
+            progress.outputs = {name: getattr(prediction, name, None) for name in self.signature.outputs}
+            progress.reason = StopReason.DONE
+        except asyncio.CancelledError:
+            progress.reason = StopReason.CANCELLED
+            raise
+        except Exception as error:  # noqa: BLE001 - DSPy wraps what ended it; the bridge has what it was
+            progress.end(*bridge.why(error))
+        finally:
+            bridge.closed = True
+            with anyio.CancelScope(shield=True), anyio.move_on_after(10):
+                await interpreter.close()
+            try:
+                _finish(life.emitter, effects, progress)
+            except JournalError as error:
+                progress.end(StopReason.ERROR, error)
+        return _result(life.emitter, effects, progress)
+
+    async def _lead(self, lm: dspy.LM, interpreter: _Interpreter, tools: list[Any], inputs: dict[str, Any]) -> Any:
+        module: Any = cast("Any", dspy)
+        led = module.RLM(
+            self.predict.signature,
+            max_iters=self._max_iters,
+            max_llm_calls=self._max_llm_calls,
+            tools=tools,
+            interpreter_factory=lambda: interpreter,
+        )
+
+        def work() -> Any:
+            with module.context(lm=lm, disable_history=True, interpreter_factory=lambda: interpreter):
+                return led(**inputs)
+
+        context = contextvars.copy_context()
+        return await anyio.to_thread.run_sync(lambda: context.run(work), abandon_on_cancel=True)
+
+
+class _Bridge:
+    """From DSPy's threads into the run's event loop, and what ended the run on the way."""
+
+    supports_function_calling = False
+    supports_reasoning = False
+    supports_response_schema = False
+    supported_params = frozenset(("temperature", "max_tokens"))
+
+    def __init__(self, effects: Effects, emitter: Emitter, progress: Progress, loop: asyncio.AbstractEventLoop) -> None:
+        self.effects = effects
+        self.emitter = emitter
+        self.progress = progress
+        self.closed = False
+        self._loop = loop
+        self._ended: Exception | None = None
+        self._model: Model | None = None
+
+    def lm(self, model: Model) -> dspy.LM:
+        """A `dspy.LM` whose every call is the run's own."""
+        self._model = model
+        return dspy.LM(model.name, engine=self, cache=False, num_retries=0)
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        if self.closed:
+            work.close()
+            raise CodeInterpreterError("the run is over")
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def complete(self, request: Request) -> Response:
+        try:
+            return self.wait(self._ask(request))
+        except (Denied, BudgetExceeded, AgentError) as error:
+            self._ended = self._ended or error
+            raise ServerError(str(error)) from error
+
+    def stream(self, request: Request) -> Iterator[Any]:
+        return iter(response_to_events(self.complete(request)))
+
+    def close(self) -> None:
+        pass
+
+    def why(self, error: Exception) -> tuple[StopReason, str]:
+        ended = self._ended
+        if isinstance(ended, BudgetExceeded):
+            return StopReason(ended.limit), str(ended)
+        if isinstance(ended, Denied):
+            return StopReason.DENIED, str(ended)
+        return (StopReason.MODEL_ERROR, str(ended)) if ended else (StopReason.ERROR, str(error))
+
+    async def _ask(self, request: Request) -> Response:
+        assert self._model is not None
+        model, progress = self._model, self.progress
+        progress.steps += 1
+        step = progress.steps
+        self.emitter.emit(StepStarted(step=step))
+        asked = replace(request, model=model.name, config=model.config())
+        generation = await self.effects.generate(model, asked, step, Spend(steps=1), None)
+        usage = generation.usage
+        progress.add_usage(usage)
+        called = ModelCalled(
+            step=step,
+            model=generation.model or model.name,
+            usage=usage,
+            seconds=generation.seconds,
+            finish_reason=generation.finish_reason,
+        )
+        self.emitter.emit(called)
+        spent = Usage(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+        reason: Any = generation.finish_reason
+        return Response(id=None, model=request.model, message=generation.message, finish_reason=reason, usage=spent)
+
+
+class _Interpreter:
+    """The run's sandbox session behind DSPy's interpreter protocol."""
+
+    execution_instructions = INSTRUCTIONS
+
+    def __init__(self, bridge: _Bridge, provider: SandboxProvider, timeout: float) -> None:
+        self.tools: dict[str, Callable[..., Any]] = {}
+        self.output_fields: list[dict[str, Any]] | None = None
+        self._bridge = bridge
+        self._provider = provider
+        self._timeout = timeout
+        self._session: Sandbox | None = None
+
+    def start(self) -> None:
+        pass
+
+    def shutdown(self) -> None:
+        pass
+
+    def execute(self, code: str, variables: dict[str, Any] | None = None) -> Any:
+        given = to_jsonable_python(variables or {}, fallback=str)
+        return self._bridge.wait(self._execute(code, given, contextvars.copy_context()))
+
+    def __call__(self, code: str, variables: dict[str, Any] | None = None) -> Any:
+        return self.execute(code, variables)
+
+    async def close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _execute(self, code: str, variables: Mapping[str, Any], context: contextvars.Context) -> Any:
+        async def call(name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+            function = self.tools[name]
+            found = await anyio.to_thread.run_sync(lambda: context.copy().run(function, *args, **kwargs))
+            return to_jsonable_python(found, fallback=str)
+
+        outputs = ("output",) if self.output_fields is None else tuple(str(f["name"]) for f in self.output_fields)
+        host = Host(tuple(self.tools), call, outputs)
+        try:
+            if self._session is None:
+                self._session = await self._provider.open(SandboxSpec(label=self._bridge.emitter.run_id[:12]))
+            execution = await self._bridge.effects.execute(
+                self._session, code, self._timeout, host, variables=variables
+            )
+        except (Denied, BudgetExceeded) as error:
+            raise CodeExecutionError(str(error)) from error
+        except SandboxError as error:
+            raise CodeInterpreterError(str(error)) from error
+        return read_execution(execution)
+
+
+def _as_dspy(tool: Tool, calls: ToolCalls, bridge: _Bridge) -> Any:
+    made = 0
+
+    def call(**arguments: Any) -> Any:
+        nonlocal made
+        made += 1
+        step = f"tool/{tool.name}/{made}"
+        outcome = bridge.wait(calls.make(tool.name, arguments, step, step, cell="rlm"))
+        if outcome.is_error:
+            raise CodeExecutionError(outcome.text)
+        return outcome.value
+
+    schema = cast("dict[str, Any]", tool.input_schema.get("properties", {}))
+    return dspy.Tool(call, name=tool.name, desc=tool.description, args=schema, arg_types=dict.fromkeys(schema, Any))
+
+
+def _finish(emitter: Emitter, effects: Effects, progress: Progress) -> None:
+    budget = effects.gate.budget
+    emitter.emit(
+        RunFinished(
+            reason=(progress.reason or StopReason.ERROR).value,
+            outputs=to_jsonable_python(progress.outputs, fallback=str),
+            usage=progress.usage,
+            steps=progress.steps,
+            tool_calls=budget.spent.tool_calls,
+            seconds=budget.seconds_spent(),
+            detail=progress.detail,
+        )
+    )
+
+
+def _result(emitter: Emitter, effects: Effects, progress: Progress) -> Result:
+    budget = effects.gate.budget
+    return Result(
+        run_id=emitter.run_id,
+        reason=progress.reason or StopReason.ERROR,
+        outputs=progress.outputs,
+        text="",
+        usage=progress.usage,
+        steps=progress.steps,
+        tool_calls=budget.spent.tool_calls,
+        seconds=budget.seconds_spent(),
+        detail=progress.detail,
+    )

@@ -1,0 +1,79 @@
+"""What a stored step keeps of a tool's observation, of memory, and of a refusal, as JSON."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from corral.agents.steps import Codec, json_codec
+from corral.memory import Receipt, Recollection
+from corral.policy import Action, BudgetExceeded, Confidentiality, Denied, Integrity, Judgement, Label, Verdict
+from corral.tools import Observation
+
+__all__ = [
+    "OBSERVATION",
+    "RECEIPT",
+    "RECOLLECTIONS",
+    "label_from_json",
+    "label_to_json",
+    "refusal_from_json",
+    "refusal_to_json",
+]
+
+_REFUSED = "refused"
+"""The one key of a recorded refusal; no codec here uses it."""
+
+
+def refusal_to_json(error: Denied | BudgetExceeded) -> dict[str, Any]:
+    """Why the gate did not let something happen."""
+    if isinstance(error, BudgetExceeded):
+        return {_REFUSED: [error.limit, error.cap, error.spent]}
+    action, judgement = error.action, error.judgement
+    said = {"resource": action.resource, "verb": action.verb, "reason": judgement.reason, "rule": judgement.rule}
+    return {_REFUSED: said}
+
+
+def refusal_from_json(data: Any) -> Denied | BudgetExceeded | None:
+    """The refusal that was stored, or None if something else was."""
+    if not isinstance(data, dict) or _REFUSED not in data:
+        return None
+    said: Any = cast("dict[str, Any]", data)[_REFUSED]
+    if isinstance(said, list):
+        return BudgetExceeded(*cast("list[Any]", said))
+    judgement = Judgement(Verdict.DENY, said["reason"], said["rule"])
+    return Denied(Action(said["resource"], said["verb"]), judgement)
+
+
+def label_to_json(label: Label) -> Any:
+    """A label as JSON values."""
+    readers = None if label.readers is None else sorted(label.readers)
+    return [label.integrity.name, label.confidentiality.name, sorted(label.sources), readers]
+
+
+def label_from_json(data: Any) -> Label:
+    """A label from what `label_to_json` made."""
+    integrity, confidentiality, sources, readers = data
+    return Label(
+        Integrity[integrity],
+        Confidentiality[confidentiality],
+        frozenset(sources),
+        None if readers is None else frozenset(readers),
+    )
+
+
+def _dump_observation(observation: Observation) -> Any:
+    return {
+        "text": observation.text,
+        "structured": observation.structured,
+        "is_error": observation.is_error,
+        "label": label_to_json(observation.label),
+    }
+
+
+def _load_observation(data: Any) -> Observation:
+    label = label_from_json(data["label"])
+    return Observation(data["text"], structured=data["structured"], is_error=data["is_error"], label=label)
+
+
+OBSERVATION: Codec[Observation] = Codec(_dump_observation, _load_observation)
+RECOLLECTIONS: Codec[list[Recollection]] = json_codec(list[Recollection])
+RECEIPT: Codec[Receipt] = json_codec(Receipt)

@@ -1,0 +1,83 @@
+"""How long a cancelled run takes to end, in each phase: 95th percentile of 40.
+
+python benchmarks/agents_cancel.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from typing import Any
+
+import anyio
+
+from corral.agents import Agent, CodeAct, ModelSpec, ReAct
+from corral.agents.testing import Call, Fault, Reply, ScriptedServer, scripted_lm
+from corral.policy import Approval, ApprovalRequest
+from corral.sandbox import MontyProvider
+from corral.tools import tool
+
+TIMES = 40
+
+
+async def measure(phase: str, agent: Agent, reached: asyncio.Event) -> None:
+    took: list[float] = []
+    async with agent:
+        for _ in range(TIMES):
+            reached.clear()
+            running = asyncio.create_task(agent.run("?"))
+            await reached.wait()
+            started = time.perf_counter()
+            running.cancel()
+            await asyncio.wait([running])
+            took.append((time.perf_counter() - started) * 1e3)
+    print(f"{phase:9} p95 {statistics.quantiles(took, n=20)[-1]:6.1f} ms, median {statistics.median(took):6.1f} ms")  # noqa: T201
+
+
+async def main() -> None:
+    loop, reached = asyncio.get_running_loop(), asyncio.Event()
+
+    def silent(body: dict[str, Any], number: int) -> Reply:
+        loop.call_soon_threadsafe(reached.set)
+        return Reply(fault=Fault(hang=60))
+
+    @tool(effect="read")
+    async def hang() -> str:
+        """Hang."""
+        reached.set()
+        await anyio.sleep_forever()
+        return ""
+
+    @tool(effect="read")
+    async def begun() -> str:
+        """Tell that the cell runs."""
+        reached.set()
+        return ""
+
+    @tool(effect="once")
+    def act() -> str:
+        """Act."""
+        return ""
+
+    class Slow:
+        async def decide(self, request: ApprovalRequest) -> Approval:
+            reached.set()
+            await anyio.sleep_forever()
+            raise AssertionError
+
+    with ScriptedServer(silent) as server:
+        spec = ModelSpec(model="openai/m", api_base=server.url)
+        await measure("model", ReAct("question -> answer", lm=spec), reached)
+    await measure(
+        "tool", ReAct("question -> answer", [hang], lm=scripted_lm([Reply(calls=[Call("hang")])])[0]), reached
+    )
+    cell = Reply(calls=[Call("python", {"code": "begun()\nwhile True:\n    pass"})])
+    lm, _ = scripted_lm([cell])
+    await measure("cell", CodeAct("question -> answer", [begun], lm=lm, sandbox=MontyProvider()), reached)
+    lm, _ = scripted_lm([Reply(calls=[Call("act")])])
+    await measure("approval", ReAct("question -> answer", [act], lm=lm, approver=Slow()), reached)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,63 @@
+"""`dspy.RLM` as an agent: its models, its code and its tools are held like any other's."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from corral.agents import RLM, StopReason
+from corral.agents.testing import scripted_lm
+from corral.policy import Limits, ModelCalled, Policy, RunFinished, SecurityPolicy
+from corral.sandbox import DockerProvider
+from corral.tools import tool
+
+from .conftest import Recorder
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+def sandbox(docker_image: None) -> DockerProvider:
+    return DockerProvider()
+
+
+def turn(code: str) -> str:
+    return f"[[ ## reasoning ## ]]\nGo on.\n\n[[ ## code ## ]]\n```python\n{code}\n```\n\n[[ ## completed ## ]]"
+
+
+@tool(effect="read")
+def double(n: int) -> int:
+    """Twice as much."""
+    return 2 * n
+
+
+async def test_code_reads_the_input_and_asks_the_model_about_parts(sandbox: DockerProvider, recorder: Recorder) -> None:
+    script = [
+        turn("print(len(text), double(n=21))"),
+        turn("print(llm_query('what is ' + text[:3]))"),
+        "a fruit",
+        turn("SUBMIT(text.count('a'))"),
+    ]
+    lm, engine = scripted_lm(script)
+    agent = RLM("text -> count: int", [double], lm=lm, sandbox=sandbox, sinks=[recorder], max_iters=5)
+    with anyio.fail_after(60):
+        result = await agent.run("banana " * 1000)
+    await sandbox.close()
+    assert result.outputs == {"count": 3000}
+    assert result.steps == len(engine.requests) == len(recorder.of(ModelCalled)) == 4
+    assert result.tool_calls == 5  # three cells, a tool, and the cell in which DSPy sets its own functions up
+    assert "42" in str(engine.requests[1].messages)
+    assert recorder.of(RunFinished)[0].reason == "done"
+
+
+async def test_limits_and_policies_hold_it(sandbox: DockerProvider) -> None:
+    lm, engine = scripted_lm([turn("print(1)")])
+    with anyio.fail_after(60):
+        limited = await RLM("text -> count: int", lm=lm, sandbox=sandbox, limits=Limits(steps=2)).run("x")
+        assert limited.reason is StopReason.STEPS
+        assert len(engine.requests) == 2
+        policy = Policy(rules=[SecurityPolicy(resource="code:python", actions=["execute"])])
+        denied = await RLM("text -> count: int", lm=lm, sandbox=sandbox, policy=policy).run("x")
+    await sandbox.close()
+    assert denied.reason is StopReason.DENIED
+    assert len(engine.requests) == 2
