@@ -263,3 +263,20 @@ async def test_constraints_of_a_field_are_enforced_and_not_only_told() -> None:
     result = await ReAct(Rated, lm=lm).run("?")
     assert result.outputs == {"rating": 4}
     assert engine.requests[0].tools[0].parameters["properties"]["rating"]["maximum"] == 5
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"policy": "policy.yaml"},
+        {"limits": {"steps": 2}},
+        {"memory": True},
+        {"approver": lambda request: True},
+        {"tools": add},
+    ],
+    ids=lambda given: next(iter(given)),
+)
+def test_a_wrong_collaborator_is_said_at_once(given: dict[str, object]) -> None:
+    (name,) = given
+    with pytest.raises(DefinitionError, match=f"^{name}=.*it takes "):
+        ReAct("question -> answer", **given)  # pyright: ignore[reportArgumentType]

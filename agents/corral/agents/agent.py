@@ -11,6 +11,7 @@ import dspy
 
 from corral.agents.acting import Acting
 from corral.agents.cells import Cells
+from corral.agents.collaborators import check_collaborators
 from corral.agents.door import run_in_background
 from corral.agents.effects import Effects
 from corral.agents.ending import Progress
@@ -120,6 +121,7 @@ class Agent(dspy.Module):
         observation_chars: int = 16_000,
     ) -> None:
         super().__init__()  # pyright: ignore[reportUnknownMemberType] - DSPy's own is not annotated
+        check_collaborators(policy=policy, limits=limits, memory=memory, approver=approver, tools=tools)
         read = TaskSignature.of(signature)
         self.predict: Any = dspy.Predict(signature)
         self._read: tuple[Any, TaskSignature] | None = (self.predict.signature, read)

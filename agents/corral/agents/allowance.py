@@ -57,7 +57,7 @@ class Allowance:
         if budget.left("cost_usd") is not None and self._price is None:
             raise DefinitionError(
                 f"money is limited (cost_usd), and the price of {model.name} is not known; "
-                "give the model a price, or limit tokens instead"
+                "give the model one (ModelSpec(price=...), or --price IN OUT), or limit tokens instead"
             )
         self._answer = model.max_tokens or _ANSWER_TOKENS
         tokens = budget.left("tokens")
