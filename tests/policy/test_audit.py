@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -37,29 +38,42 @@ def small(path: Path, lines: int = 3) -> Checkpoint:
     return checkpoint
 
 
-def append_plain(path: Path, process: int, start: threading.Barrier) -> None:
-    audit = FileAudit(path)
-    start.wait(30)
-    for number in range(100):
-        audit.append(record(number, detail=f"process {process}"))
+WRITER = """
+import sys
+from pathlib import Path
+from corral.policy import AuditRecord, ChainedAudit, FileAudit
+
+kind, path, process = sys.argv[1:]
+audit = FileAudit(Path(path)) if kind == "plain" else ChainedAudit(Path(path), key=b"k" * 32)
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(100):
+    detail = f"process {process}"
+    audit.append(
+        AuditRecord(
+            "intent", "run", f"tool:x/{number}", "call", "agent:main", "user:ann", "d", "allow", "r", None, detail
+        )
+    )
+"""
 
 
-def append_sealed(path: Path, process: int, start: threading.Barrier) -> None:
-    audit = ChainedAudit(path, key=KEY)
-    start.wait(30)
-    for number in range(100):
-        audit.append(record(number, detail=f"process {process}"))
-
-
-def run_processes(target: object, path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    start = context.Barrier(4)
-    workers = [context.Process(target=target, args=(path, number, start)) for number in range(4)]  # type: ignore[arg-type]
+def run_processes(kind: str, path: Path) -> None:
+    """Four processes append a hundred records each, all starting at the same time."""
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, kind, str(path), str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(4)
+    ]
     for worker in workers:
-        worker.start()
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
     for worker in workers:
-        worker.join(60)
-        assert worker.exitcode == 0
+        worker.communicate("go\n", timeout=60)
+        assert worker.returncode == 0
 
 
 def test_a_file_keeps_what_it_holds_and_takes_lines_at_its_end(tmp_path: Path) -> None:
@@ -78,7 +92,7 @@ def test_a_file_keeps_what_it_holds_and_takes_lines_at_its_end(tmp_path: Path) -
 
 def test_processes_that_share_a_plain_file_lose_no_line(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
-    run_processes(append_plain, path)
+    run_processes("plain", path)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(lines) == 400
     assert len({(line["pid"], line["seq"]) for line in lines}) == 400
@@ -86,7 +100,7 @@ def test_processes_that_share_a_plain_file_lose_no_line(tmp_path: Path) -> None:
 
 def test_processes_that_share_a_chain_seal_one_chain(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
-    run_processes(append_sealed, path)
+    run_processes("sealed", path)
     assert verify(path, KEY).lines == 400
 
 
