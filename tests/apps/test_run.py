@@ -208,3 +208,14 @@ def test_a_denial_is_told_where_nobody_watches(corral: Corral, tmp_path: Path) -
     assert done.stdout == "not sold\n"
     assert done.stderr.startswith("corral: denied: call tool:local/sell")
     assert "--yes-to" in done.stderr
+
+
+def test_doctor_says_which_key_is_missing(corral: Corral) -> None:
+    assert (
+        "openai/gpt-4o-mini has no key; set OPENAI_API_KEY"
+        in corral("doctor", CORRAL_MODEL="openai/gpt-4o-mini").stdout
+    )
+    keyed = corral("doctor", CORRAL_MODEL="openai/gpt-4o-mini", OPENAI_API_KEY="sk-x").stdout
+    assert "ok   model: openai/gpt-4o-mini\n" in keyed
+    assert "sk-x" not in keyed
+    assert "no provider is known" in corral("doctor", CORRAL_MODEL="nobody/m").stdout

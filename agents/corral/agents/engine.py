@@ -34,7 +34,7 @@ from dspy.lm15 import (
 
 from corral.agents.errors import DefinitionError
 
-__all__ = ["Engine", "engine_for", "route"]
+__all__ = ["Engine", "engine_for", "key_variables", "route"]
 
 OnText = Callable[[str], None]
 
@@ -94,6 +94,21 @@ def route(lm: Any) -> Any:
         ) from None
     except (LM15Error, dspy.LMError) as error:
         raise DefinitionError(f"the model {lm.model!r} can't be used: {error}") from None
+
+
+def key_variables(lm: Any) -> tuple[str, ...]:
+    """Environment variables of which one has to hold the provider's key; none where a key was given.
+
+    Raises:
+        DefinitionError: Nobody knows the provider.
+    """
+    from dspy._vendor.lm15.registry import lookup  # not among the names that DSPy exports
+
+    selection = route(lm)
+    if "api_key" in selection.clients or selection.resolution is None:
+        return ()
+    provider: Any = lookup(selection.resolution.provider)
+    return tuple(provider.access.env_keys) if provider is not None else ()
 
 
 def _needs_dspy(lm: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -63,12 +64,21 @@ def _dspy() -> Finding:
 
 
 def _model() -> Finding:
-    from corral.apps.settings import Settings
+    from corral.agents import DefinitionError, Model, ModelSpec
+    from corral.agents.engine import key_variables
+    from corral.apps.assembly import read_settings
 
-    settings = Settings()
+    settings = read_settings()
     if settings.model is None:
         return Finding("model", False, "none is configured; set CORRAL_MODEL, or give --model to each command")
+    try:
+        spec = ModelSpec.of(model=settings.model, api_base=settings.api_base, api_key=settings.api_key)
+        variables = key_variables(Model(spec).lm)
+    except DefinitionError as error:
+        return Finding("model", False, str(error))
     where = f" at {settings.api_base}" if settings.api_base else ""
+    if variables and not any(os.environ.get(name) for name in variables):
+        return Finding("model", False, f"{settings.model}{where} has no key; set {' or '.join(variables)}")
     return Finding("model", True, f"{settings.model}{where}")
 
 
