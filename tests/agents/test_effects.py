@@ -37,7 +37,8 @@ EFFECTS = {
     "acall": "a model is asked",
     "complete": "a model is asked",
 }
-"""Methods that cause something, by name; `call` is looked for only with an admission as its argument."""
+"""Methods that cause something by themselves, by name. Tools and memory take an admission: whoever hands one on is
+found by that, whatever the method is called."""
 
 PATHS = {
     ("agents/corral/agents/effects.py", "generate"): "inside Gate.perform",
@@ -61,16 +62,33 @@ PATHS = {
 }
 
 
+ADMITTED = {
+    *(("agents/corral/agents/effects.py", method) for method in ("call", "recall", "remember")),
+    *(("apps/corral/apps/memory.py", method) for method in ("export", "forget", "import_", "learn", "recall")),
+}
+"""Who hands an admission on to a tool or a memory, each inside Gate.perform."""
+
+
+def hands_on_an_admission(node: ast.AST) -> bool:
+    given = [*node.args, *(keyword.value for keyword in node.keywords)] if isinstance(node, ast.Call) else []
+    return any(isinstance(value, ast.Name) and value.id == "admission" for value in given)
+
+
 def test_no_effect_is_caused_outside_of_the_known_paths() -> None:
     found: set[tuple[str, str]] = set()
+    admitted: set[tuple[str, str]] = set()
     for room in ("agents", "apps"):
         for path in (ROOT / room / "corral").rglob("*.py"):
             if "testing" in path.parts:
                 continue
+            name = path.relative_to(ROOT).as_posix()
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Attribute) and node.attr in EFFECTS:
-                    found.add((path.relative_to(ROOT).as_posix(), node.attr))
+                    found.add((name, node.attr))
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and hands_on_an_admission(node):
+                    admitted.add((name, node.func.attr))
     assert found == set(PATHS)
+    assert admitted == ADMITTED
 
 
 def ran(log: list[str], effect: str = "once") -> Any:
