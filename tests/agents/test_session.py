@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -8,7 +9,17 @@ from dspy.lm15 import Request
 from corral.agents import Journal, JournalError, ReAct, Session
 from corral.agents.testing import Call, Reply, scripted_lm
 from corral.memory import Memory
-from corral.policy import Policy, Recalled, Remembered, RunFinished, SecurityPolicy
+from corral.policy import (
+    Approval,
+    ApprovalRequest,
+    GrantScope,
+    Mode,
+    Policy,
+    Recalled,
+    Remembered,
+    RunFinished,
+    SecurityPolicy,
+)
 from corral.tools import tool
 
 from .conftest import Recorder
@@ -157,3 +168,52 @@ async def test_turns_can_be_taken_back() -> None:
     assert [message.text for message in engine.requests[2].messages] == ["first?", "one", "again?"]
     assert session.rewind(9) == 2
     assert session.messages == []
+
+
+class ForTheSession:
+    """Says yes once, for the session."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def decide(self, request: ApprovalRequest) -> Approval:
+        self.asked += 1
+        return Approval(request.digest, True, "user:ann", scope=GrantScope.SESSION)
+
+
+def noting(done: list[str]) -> Callable[..., object]:
+    @tool
+    async def note(text: str) -> str:
+        """Note."""
+        done.append(text)
+        return "noted"
+
+    return note
+
+
+def notes_in_each_turn(request: object, number: int) -> Reply:
+    return Reply(calls=[Call("note", {"text": "x"})]) if number % 2 == 0 else Reply("ok")
+
+
+async def test_a_yes_for_the_session_answers_its_later_turns_and_no_other_session() -> None:
+    person, done = ForTheSession(), list[str]()
+    lm, _ = scripted_lm(notes_in_each_turn)
+    agent = ReAct("question -> answer", [noting(done)], lm=lm, approver=person)
+    session = Session(agent)
+    await session.run("first?")
+    await session.run("second?")
+    assert (person.asked, done) == (1, ["x", "x"])
+    await Session(agent).run("elsewhere?")
+    assert person.asked == 2
+
+
+async def test_a_session_in_plan_mode_changes_nothing_until_it_is_left() -> None:
+    done = list[str]()
+    lm, _ = scripted_lm(notes_in_each_turn)
+    agent = ReAct("question -> answer", [noting(done)], lm=lm, approver=ForTheSession(), mode=Mode.PLAN)
+    session = Session(agent)
+    await session.run("first?")
+    assert done == []
+    agent.mode = Mode.ENFORCE
+    await session.run("do it")
+    assert done == ["x"]

@@ -36,7 +36,9 @@ from corral.policy import (
     Emitter,
     Event,
     Gate,
+    Grants,
     Limits,
+    Mode,
     Policy,
     Sink,
 )
@@ -83,6 +85,9 @@ class Agent(dspy.Module):
         approver: Who answers when the policy asks; with None, what asks is denied.
         limits: Caps of a run, on top of the policy's own; where they don't mention steps, there are 30.
         budget: A budget that all runs of this agent share, and spend from together.
+        mode: How strictly the policy is taken, such as `Mode.PLAN`; the attribute may be set between runs.
+        grants: What people agreed to before; those for a session last as long as the `Session`, or the run. By default
+            they are kept as long as the agent is.
         sinks: Who else hears every event.
         journal: Keeps every event, and what runs need to be resumed after a crash; whoever made it closes it.
         artifacts: Keeps results and outputs that are too long, whole; the model is offered `read_result` to read on in
@@ -111,6 +116,8 @@ class Agent(dspy.Module):
         limits: Limits | None = None,
         budget: Budget | None = None,
         audit: Audit | None = None,
+        mode: Mode = Mode.ENFORCE,
+        grants: Grants | None = None,
         sinks: Sequence[Sink] = (),
         journal: Journal | None = None,
         artifacts: Artifacts | None = None,
@@ -140,6 +147,8 @@ class Agent(dspy.Module):
         self._budget = budget
         self._approver = approver
         self._audit = audit
+        self.mode = mode
+        self.grants = grants or Grants()
         self._sinks = tuple(sinks)
         self._user = user
         self._memory = memory
@@ -287,7 +296,16 @@ class Agent(dspy.Module):
         limits, spent = self._limits, life.seconds
         budget = self._budget.child(limits) if self._budget is not None else Budget(limits, seconds_spent=spent)
         approver = life.approver(self._approver)
-        gate = Gate(self._policy, budget, approver=approver, audit=self._audit, emitter=life.emitter)
+        gate = Gate(
+            self._policy,
+            budget,
+            approver=approver,
+            audit=self._audit,
+            emitter=life.emitter,
+            mode=self.mode,
+            grants=self.grants,
+            session_id=life.start.session_id,
+        )
         return Effects(gate, life.steps, f"agent:{self.name}", f"user:{self._user}")
 
     def _loop(self, model: Model, effects: Effects, emitter: Emitter, task: Task) -> Loop:

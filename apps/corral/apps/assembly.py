@@ -58,6 +58,13 @@ _OPTIONS = (
         help="Rules and limits, YAML or TOML; or readonly, developer, unattended, paranoid.",
     ),
     click.option(
+        "--mode",
+        type=click.Choice(["enforce", "plan", "unattended", "shadow"]),
+        default="enforce",
+        show_default=True,
+        help="plan: change nothing; unattended: deny what asks; shadow: INSECURE, only note what would be refused.",
+    ),
+    click.option(
         "--kind",
         type=click.Choice(["react", "codeact", "both"]),
         default="react",
@@ -167,7 +174,7 @@ def make_agent(
 ) -> Agent:
     """The agent that the flags, or the agent file among them, describe; `stack` closes its journal and audit."""
     from corral.agents import Actions, Agent, Journal
-    from corral.policy import ChainedAudit, Limits
+    from corral.policy import ChainedAudit, Grants, Limits, Mode
 
     kinds = {"react": Actions.TOOLS, "codeact": Actions.CODE, "both": Actions.TOOLS | Actions.CODE}
     journal = stack.enter_context(Journal(settings.journal))
@@ -177,6 +184,8 @@ def make_agent(
         "memory": memory,
         "approver": approver,
         "audit": audit,
+        "mode": Mode(options.get("mode") or "enforce"),
+        "grants": Grants(settings.grants),
         "sinks": sinks,
         "journal": journal,
     }

@@ -41,3 +41,7 @@ class Settings(BaseSettings):
     @property
     def audit(self) -> Path:
         return self.home / "audit.jsonl"
+
+    @property
+    def grants(self) -> Path:
+        return self.home / "grants.json"

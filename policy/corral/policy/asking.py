@@ -17,22 +17,31 @@ class Asking:
     """Finds an answer to what asks. Whatever is not a clear yes to exactly this action is a no.
 
     Args:
+        session: What a grant for the session is bound to.
         timeout: Seconds until no answer is a no.
         attended: Whether there could be someone; it changes only what a denial advises.
     """
 
     def __init__(
-        self, approver: Approver | None, grants: Grants, emitter: Emitter, *, timeout: float | None, attended: bool
+        self,
+        approver: Approver | None,
+        grants: Grants,
+        emitter: Emitter,
+        session: str,
+        *,
+        timeout: float | None,
+        attended: bool,
     ) -> None:
         self._approver = approver
         self._grants = grants
         self._emitter = emitter
+        self._session = session
         self._timeout = timeout
         self._attended = attended
 
     async def ask(self, action: Action, judgement: Judgement, digest: str, policy: str) -> Judgement:
         """The judgement that an answer makes of an ask: allow or deny."""
-        session = self._emitter.run_id
+        session = self._session
         grant = self._grants.use(action, judgement, policy, session)
         if grant is not None:
             return Judgement(Verdict.ALLOW, f"{grant.by} granted it before", judgement.rule, answered_by=grant.by)

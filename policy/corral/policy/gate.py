@@ -60,6 +60,7 @@ class Gate:
             share, stand for the policy's rates.
         grants: Answers that a person gave before; none by default.
         session: Facts for `session.*` conditions.
+        session_id: For how long a grant for the session lasts; None is the run.
         approval_timeout: Seconds until no answer is a no; None waits as long as the run may.
     """
 
@@ -76,6 +77,7 @@ class Gate:
         throttles: Sequence[Throttle] = (),
         grants: Grants | None = None,
         session: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
         approval_timeout: float | None = None,
     ) -> None:
         self.policy = policy
@@ -92,6 +94,7 @@ class Gate:
             approver if mode is not Mode.UNATTENDED else None,
             grants or Grants(),
             self._emitter,
+            session_id or self._emitter.run_id,
             timeout=approval_timeout,
             attended=mode is not Mode.UNATTENDED,
         )

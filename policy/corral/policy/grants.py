@@ -26,7 +26,7 @@ class Grant:
 
     Attributes:
         digest: Of the arguments it is good for; None is whatever arguments.
-        session: The run it is good for; None is any.
+        session: The session, or the run where there is none, that it is good for; None is any.
         policy: `fingerprint` of the policy under which it was given: a changed policy asks again.
         expires: Seconds since the epoch.
         uses_left: None is as often as wanted.
@@ -133,6 +133,9 @@ class Grants:
                 scope=scope,
             )
         )
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Grants:
+        return self  # copies of an agent, such as an optimiser's, act for the same person
 
     def _now(self) -> float:
         self._latest = max(self._latest, self._clock())
