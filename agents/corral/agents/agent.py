@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import Any, Self, cast
 
 import dspy
 
-from corral.agents.acting import Acting
-from corral.agents.cells import Cells
-from corral.agents.collaborators import check_collaborators
+from corral.agents.assembly import Assembly, Role
+from corral.agents.collaborators import Collaborators, check_collaborators, toolbox_of, with_an_end
+from corral.agents.definition import Definition
 from corral.agents.door import run_in_background
-from corral.agents.effects import Effects
-from corral.agents.ending import Progress
 from corral.agents.errors import DefinitionError
 from corral.agents.journal import Journal
 from corral.agents.kit import Kit
 from corral.agents.life import Life
-from corral.agents.loop import Loop, Task
 from corral.agents.model import Model, ModelSpec
-from corral.agents.prompt import Actions, Offer, make_offer, opening
-from corral.agents.remembering import Remembering
+from corral.agents.prompt import Actions, opening
 from corral.agents.result import Result
 from corral.agents.signature import TaskSignature
 from corral.agents.start import Start
 from corral.agents.stream import stream_events
-from corral.agents.toolcalls import ToolCalls
-from corral.memory import Memory, Scope
+from corral.memory import Memory
 from corral.policy import (
     Approver,
     Audit,
     Budget,
-    Emitter,
     Event,
-    Gate,
     Grants,
     Limits,
     Mode,
@@ -46,24 +39,6 @@ from corral.sandbox import SandboxProvider
 from corral.tools import Artifacts, Tool, Toolbox, ToolSource
 
 __all__ = ["Agent", "CodeAct", "ReAct", "Start"]
-
-DEFAULT_STEPS = 30
-"""For agents whose limits name none: enough for most tasks, and an end for those that go round in circles."""
-
-
-@dataclass(frozen=True)
-class Definition:
-    """What an agent was made of, as far as a file can say it."""
-
-    signature: str
-    model: Model | None
-    tools: tuple[Any, ...]
-    sandbox: Literal["auto", "docker", "monty"]
-    has_memory: bool
-    policy: Policy
-    limits: Limits
-    cell_timeout: float
-    observation_chars: int
 
 
 class Agent(dspy.Module):
@@ -134,26 +109,39 @@ class Agent(dspy.Module):
         self._read: tuple[Any, TaskSignature] | None = (self.predict.signature, read)
         if actions is not None:
             self.actions = actions
-        self.name = name
-        self._kit = Kit(_toolbox(tools, artifacts), sandbox, bool(self.actions & Actions.CODE))
-        self._artifacts = artifacts
-        self._given_tools = () if isinstance(tools, Toolbox) else tuple(tools)
-        self._written = signature if isinstance(signature, str) else read.written
-        self._asked = limits or Limits()
-        self._journal = journal
-        self._model = lm if isinstance(lm, Model) or lm is None else Model(lm)
-        self._policy = policy or Policy.safe()
-        self._limits = self._policy.limits.narrowed(_with_an_end(limits or Limits()))
-        self._budget = budget
-        self._approver = approver
-        self._audit = audit
         self.mode = mode
-        self.grants = grants or Grants()
-        self._sinks = tuple(sinks)
-        self._user = user
-        self._memory = memory
-        self._cell_timeout = cell_timeout
-        self._observation_chars = observation_chars
+        self._model = lm if isinstance(lm, Model) or lm is None else Model(lm)
+        kit = Kit(toolbox_of(tools, artifacts), sandbox, bool(self.actions & Actions.CODE))
+        policy = policy or Policy.safe()
+        asked = limits or Limits()
+        self._given = Collaborators(
+            name=name,
+            user=user,
+            kit=kit,
+            policy=policy,
+            limits=policy.limits.narrowed(with_an_end(asked)),
+            budget=budget,
+            approver=approver,
+            audit=audit,
+            grants=grants or Grants(),
+            sinks=tuple(sinks),
+            journal=journal,
+            memory=memory,
+            artifacts=artifacts,
+            cell_timeout=cell_timeout,
+            observation_chars=observation_chars,
+        )
+        self._definition = Definition(
+            signature=signature if isinstance(signature, str) else read.written,
+            model=self._model,
+            tools=() if isinstance(tools, Toolbox) else tuple(tools),
+            sandbox=kit.given_sandbox,
+            has_memory=memory is not None,
+            policy=policy,
+            limits=asked,
+            cell_timeout=cell_timeout,
+            observation_chars=observation_chars,
+        )
 
     async def run(self, task: Any = None, /, **inputs: Any) -> Result:
         """Run the task to its end.
@@ -201,13 +189,13 @@ class Agent(dspy.Module):
         return self._read[1]
 
     async def __aenter__(self) -> Self:
-        await self._kit.open()
+        await self._given.kit.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._kit.close()
+        await self._given.kit.close()
         if self._model is not None:
             await self._model.close()
 
@@ -221,17 +209,7 @@ class Agent(dspy.Module):
 
     def definition(self) -> Definition:
         """What it was made of, as far as a file can say it."""
-        return Definition(
-            signature=self._written,
-            model=self._model,
-            tools=self._given_tools,
-            sandbox=self._kit.given_sandbox,
-            has_memory=self._memory is not None,
-            policy=self._policy,
-            limits=self._asked,
-            cell_timeout=self._cell_timeout,
-            observation_chars=self._observation_chars,
-        )
+        return self._definition
 
     async def resume(self, run_id: str, start: Start | None = None) -> Result:
         """Go on with a run of the journal that was killed, cancelled or stopped by a limit, where it stopped.
@@ -243,23 +221,34 @@ class Agent(dspy.Module):
             DefinitionError: The agent has no journal, or the run is not one of it.
             JournalError: There is no such run, or it still goes on in a process of this machine.
         """
-        if self._journal is None:
+        journal = self._given.journal
+        if journal is None:
             raise DefinitionError("this agent has no journal to resume from; pass journal=Journal(path)")
-        record = self._journal.record(run_id)
+        record = journal.record(run_id)
         start = start or Start()
         if record.previous and not start.messages:
-            start.messages.extend(self._journal.messages(record.previous))
+            start.messages.extend(journal.messages(record.previous))
         return await self.start(None, record.inputs, replace(start, resumed=record, session_id=record.session_id))
+
+    @property
+    def name(self) -> str:
+        """What rules call it: "agent:NAME"."""
+        return self._given.name
+
+    @property
+    def grants(self) -> Grants:
+        """What people agreed to."""
+        return self._given.grants
 
     @property
     def journal(self) -> Journal | None:
         """What its runs are kept in."""
-        return self._journal
+        return self._given.journal
 
     @property
     def toolbox(self) -> Toolbox:
         """The tools; open while a run goes on, or inside `async with agent:`."""
-        return self._kit.toolbox
+        return self._given.kit.toolbox
 
     def _inputs(self, task: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
         signature = self.signature
@@ -274,65 +263,21 @@ class Agent(dspy.Module):
         """`run`, with what a session or a stream adds to it."""
         bound = self._inputs(task, inputs)
         model = self._model or _current_model(self.predict)
-        await self._kit.open()
+        await self._given.kit.open()
         try:
             return await self._run(model, bound, start)
         finally:
-            await self._kit.close()
+            await self._given.kit.close()
 
     async def _run(self, model: Model, inputs: dict[str, Any], start: Start) -> Result:
-        life = Life.of(start, inputs, self._journal, self._sinks)
-        effects = self._effects(life)
-        task = self.signature.render(inputs)
-        scope = Scope(self._user, self.name, start.session_id, life.run_id)
-        remembering = Remembering(self._memory, task, scope, effects, life.emitter)
+        signature, predict = self.signature, self.predict
+        role = Role(signature, predict.signature.instructions, predict.demos, self.actions)
+        life = Life.of(start, inputs, self._given.journal, self._given.sinks)
+        assembly = Assembly(self._given, life, self.mode)
         if not start.messages:
-            start.messages.extend(opening(self.signature, self.predict.demos))
+            start.messages.extend(opening(signature, role.demos))
         life.begin(self.name, model.name, type(self).__name__)
-        begun = Task(remembering, start.messages, life.heard, start.stream_text)
-        return await self._loop(model, effects, life.emitter, begun).run()
-
-    def _effects(self, life: Life) -> Effects:
-        limits, spent = self._limits, life.seconds
-        budget = self._budget.child(limits) if self._budget is not None else Budget(limits, seconds_spent=spent)
-        approver = life.approver(self._approver)
-        gate = Gate(
-            self._policy,
-            budget,
-            approver=approver,
-            audit=self._audit,
-            emitter=life.emitter,
-            mode=self.mode,
-            grants=self.grants,
-            session_id=life.start.session_id,
-        )
-        return Effects(gate, life.steps, f"agent:{self.name}", f"user:{self._user}")
-
-    def _loop(self, model: Model, effects: Effects, emitter: Emitter, task: Task) -> Loop:
-        toolbox = self._kit.toolbox
-        calls = ToolCalls(toolbox, effects, emitter, self._observation_chars, self._artifacts)
-        signature = self.signature
-        cells = None
-        if self.actions & Actions.CODE:
-            cells = Cells(
-                self._kit.sandbox,
-                toolbox,
-                calls,
-                effects,
-                emitter,
-                outputs=tuple(signature.outputs),
-                timeout=self._cell_timeout,
-                most_chars=self._observation_chars,
-            )
-        progress = Progress(signature)
-        acting = Acting(toolbox, calls, cells, effects, progress)
-        return Loop(self._offer, model, effects, emitter, acting, progress, task)
-
-    def _offer(self, native: bool) -> Offer:
-        code = bool(self.actions & Actions.CODE)
-        sandbox = self._kit.sandbox if code else None
-        instructions: str = self.predict.signature.instructions
-        return make_offer(instructions, self.signature, native, self._kit.toolbox.tools, sandbox, self.actions)
+        return await assembly.loop(model, role, inputs).run()
 
 
 class ReAct(Agent):
@@ -345,18 +290,6 @@ class CodeAct(Agent):
     """An agent whose model writes Python that calls the tools, run in a sandbox (CodeAct, arXiv:2402.01030)."""
 
     actions = Actions.CODE
-
-
-def _toolbox(tools: Toolbox | Sequence[ToolSource | Tool | Callable[..., Any]], artifacts: Artifacts | None) -> Toolbox:
-    if isinstance(tools, Toolbox):
-        if artifacts is not None:
-            raise DefinitionError("a ready toolbox takes its own artifacts: Toolbox(..., artifacts=...)")
-        return tools
-    return Toolbox(*tools) if artifacts is None else Toolbox(*tools, artifacts)
-
-
-def _with_an_end(limits: Limits) -> Limits:
-    return limits if "steps" in limits.model_fields_set else limits.model_copy(update={"steps": DEFAULT_STEPS})
 
 
 def _current_model(predict: Any) -> Model:

@@ -1,15 +1,55 @@
-"""Whether what an agent is given is what it needs: wrong things are said at once, and not in the middle of a run."""
+"""Collaborators: what an agent is given; what can't be used is said at once, and not in the middle of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from corral.agents.errors import DefinitionError
+from corral.agents.journal import Journal
+from corral.agents.kit import Kit
 from corral.memory import Memory
-from corral.policy import Limits, Policy
+from corral.policy import Approver, Audit, Budget, Grants, Limits, Policy, Sink
+from corral.tools import Artifacts, Tool, Toolbox, ToolSource
 
-__all__ = ["check_collaborators"]
+__all__ = ["Collaborators", "check_collaborators", "toolbox_of", "with_an_end"]
+
+
+@dataclass(frozen=True)
+class Collaborators:
+    """What the runs of an agent share. A new collaborator is a field here, an argument of `Agent`, and one line in
+    `Assembly`, which hands it to who needs it.
+
+    Attributes:
+        kit: Tools and sandbox.
+        limits: Of one run, the policy's own among them.
+        budget: What all runs spend from together.
+    """
+
+    name: str
+    user: str
+    kit: Kit
+    policy: Policy
+    limits: Limits
+    budget: Budget | None
+    approver: Approver | None
+    audit: Audit | None
+    grants: Grants
+    sinks: tuple[Sink, ...]
+    journal: Journal | None
+    memory: Memory | None
+    artifacts: Artifacts | None
+    cell_timeout: float
+    observation_chars: int
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Collaborators:
+        # DSPy's optimisers copy agents: the copies spend from the same budget and write to the same journal.
+        return self
+
+
+_DEFAULT_STEPS = 30
+"""For agents whose limits name none: enough for most tasks, and an end for those that go round in circles."""
 
 _NEEDED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "policy": (lambda given: isinstance(given, Policy), "a Policy, such as Policy.load('policy.yaml')"),
@@ -36,3 +76,23 @@ def check_collaborators(**given: Any) -> None:
         fits, wanted = _NEEDED[name]
         if value is not None and not fits(value):
             raise DefinitionError(f"{name}={value!r}: it takes {wanted}")
+
+
+def toolbox_of(
+    tools: Toolbox | Sequence[ToolSource | Tool | Callable[..., Any]], artifacts: Artifacts | None
+) -> Toolbox:
+    """One toolbox of what was given as tools.
+
+    Raises:
+        DefinitionError: It is ready, and `artifacts` would have to be put in.
+    """
+    if isinstance(tools, Toolbox):
+        if artifacts is not None:
+            raise DefinitionError("a ready toolbox takes its own artifacts: Toolbox(..., artifacts=...)")
+        return tools
+    return Toolbox(*tools) if artifacts is None else Toolbox(*tools, artifacts)
+
+
+def with_an_end(limits: Limits) -> Limits:
+    """The limits, with a number of steps where they name none."""
+    return limits if "steps" in limits.model_fields_set else limits.model_copy(update={"steps": _DEFAULT_STEPS})

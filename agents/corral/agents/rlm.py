@@ -15,6 +15,7 @@ from dspy.primitives.code_interpreter import CodeExecutionError, CodeInterpreter
 from pydantic_core import to_jsonable_python
 
 from corral.agents.agent import Agent
+from corral.agents.assembly import Assembly
 from corral.agents.effects import Effects
 from corral.agents.ending import Progress
 from corral.agents.errors import AgentError, DefinitionError, JournalError
@@ -60,14 +61,15 @@ class RLM(Agent):
     async def _run(self, model: Model, inputs: dict[str, Any], start: Start) -> Result:
         if start.resumed is not None:
             raise DefinitionError("an RLM can't be resumed: its calls have no order of their own")
-        life = Life.of(start, inputs, self.journal, self._sinks)
-        effects = self._effects(life)
+        given = self._given
+        life = Life.of(start, inputs, given.journal, given.sinks)
+        assembly = Assembly(given, life, self.mode)
+        effects = assembly.effects
         life.begin(self.name, model.name, type(self).__name__)
         progress = Progress(self.signature)
         bridge = _Bridge(effects, life.emitter, progress, asyncio.get_running_loop())
-        interpreter = _Interpreter(bridge, self._kit.sandbox, self._cell_timeout)
-        calls = ToolCalls(self._kit.toolbox, effects, life.emitter, self._observation_chars)
-        tools = [_as_dspy(tool, calls, bridge) for tool in self._kit.toolbox.tools]
+        interpreter = _Interpreter(bridge, given.kit.sandbox, given.cell_timeout)
+        tools = [_as_dspy(tool, assembly.calls, bridge) for tool in given.kit.toolbox.tools]
         try:
             prediction = await self._lead(bridge.lm(model), interpreter, tools, inputs)
             progress.outputs = {name: getattr(prediction, name, None) for name in self.signature.outputs}

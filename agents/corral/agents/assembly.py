@@ -1,0 +1,100 @@
+"""Assembly: one run of an agent put together, from the gate that judges it to the loop that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from corral.agents.acting import Acting
+from corral.agents.cells import Cells
+from corral.agents.collaborators import Collaborators
+from corral.agents.effects import Effects
+from corral.agents.ending import Progress
+from corral.agents.life import Life
+from corral.agents.loop import Loop, Task
+from corral.agents.model import Model
+from corral.agents.prompt import Actions, Offer, make_offer
+from corral.agents.remembering import Remembering
+from corral.agents.signature import TaskSignature
+from corral.agents.toolcalls import ToolCalls
+from corral.memory import Scope
+from corral.policy import Budget, Gate, Mode
+
+__all__ = ["Assembly", "Role"]
+
+
+@dataclass(frozen=True)
+class Role:
+    """What an agent is to its model at the start of a run; an optimiser may have changed it since the last.
+
+    Attributes:
+        demos: Examples, values by field name.
+        actions: What the model is offered to act with.
+    """
+
+    signature: TaskSignature
+    instructions: str
+    demos: Sequence[Mapping[str, Any]]
+    actions: Actions
+
+
+class Assembly:
+    """The parts of one run, made once and joined.
+
+    Attributes:
+        effects: The run's only way to cause anything.
+        calls: Its tool calls, whoever makes them.
+    """
+
+    def __init__(self, given: Collaborators, life: Life, mode: Mode) -> None:
+        self._given = given
+        self._life = life
+        self.effects = Effects(_gate(given, life, mode), life.steps, f"agent:{given.name}", f"user:{given.user}")
+        self.calls = ToolCalls(given.kit.toolbox, self.effects, life.emitter, given.observation_chars, given.artifacts)
+
+    def loop(self, model: Model, role: Role, inputs: Mapping[str, Any]) -> Loop:
+        """The loop over all of them; await its `run` once."""
+        given, effects, life = self._given, self.effects, self._life
+        progress = Progress(role.signature)
+        acting = Acting(given.kit.toolbox, self.calls, self._cells(role), effects, progress)
+        start = life.start
+        scope = Scope(given.user, given.name, start.session_id, life.run_id)
+        remembering = Remembering(given.memory, role.signature.render(inputs), scope, effects, life.emitter)
+        task = Task(remembering, start.messages, life.heard, start.stream_text)
+        return Loop(lambda native: self._offer(role, native), model, effects, life.emitter, acting, progress, task)
+
+    def _cells(self, role: Role) -> Cells | None:
+        given = self._given
+        if not role.actions & Actions.CODE:
+            return None
+        return Cells(
+            given.kit.sandbox,
+            given.kit.toolbox,
+            self.calls,
+            self.effects,
+            self._life.emitter,
+            outputs=tuple(role.signature.outputs),
+            timeout=given.cell_timeout,
+            most_chars=given.observation_chars,
+        )
+
+    def _offer(self, role: Role, native: bool) -> Offer:
+        kit = self._given.kit
+        sandbox = kit.sandbox if role.actions & Actions.CODE else None
+        return make_offer(role.instructions, role.signature, native, kit.toolbox.tools, sandbox, role.actions)
+
+
+def _gate(given: Collaborators, life: Life, mode: Mode) -> Gate:
+    limits = given.limits
+    budget = Budget(limits, seconds_spent=life.seconds) if given.budget is None else given.budget.child(limits)
+    return Gate(
+        given.policy,
+        budget,
+        approver=life.approver(given.approver),
+        audit=given.audit,
+        emitter=life.emitter,
+        mode=mode,
+        grants=given.grants,
+        session_id=life.start.session_id,
+    )

@@ -1,0 +1,34 @@
+"""Definitions: what an agent was made of, as far as a file can say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from corral.agents.model import Model
+from corral.policy import Limits, Policy
+
+__all__ = ["Definition"]
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What an agent was made of, as far as a file can say it; `AgentFile.of` writes it down.
+
+    Attributes:
+        limits: As they were asked for, before the policy's own narrow them.
+    """
+
+    signature: str
+    model: Model | None
+    tools: tuple[Any, ...]
+    sandbox: Literal["auto", "docker", "monty"]
+    has_memory: bool
+    policy: Policy
+    limits: Limits
+    cell_timeout: float
+    observation_chars: int
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Definition:
+        # DSPy's optimisers copy agents: the copies were made of the same.
+        return self
