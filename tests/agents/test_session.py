@@ -217,3 +217,72 @@ async def test_a_session_in_plan_mode_changes_nothing_until_it_is_left() -> None
     agent.mode = Mode.ENFORCE
     await session.run("do it")
     assert done == ["x"]
+
+
+async def test_turns_of_an_earlier_process_can_be_taken_back(tmp_path: Path) -> None:
+    lm, engine = scripted_lm(["one", "two", "three"])
+    with Journal(tmp_path / "runs.sqlite3") as journal:
+        agent = ReAct("question -> answer", lm=lm, journal=journal)
+        session = Session(agent)
+        await session.run("first?")
+        await session.run("second?")
+        loaded = Session.load(agent, session.id)
+        assert loaded.rewind() == 1
+        await loaded.run("again?")
+        assert Session.load(agent, session.id).messages == loaded.messages
+    assert [message.text for message in engine.requests[2].messages] == ["first?", "one", "again?"]
+
+
+async def test_a_turn_that_was_left_while_a_person_was_asked_asks_again(tmp_path: Path) -> None:
+    asked = anyio.Event()
+    happened: list[str] = []
+
+    class Person:
+        answers = False
+
+        async def decide(self, request: ApprovalRequest) -> Approval:
+            asked.set()
+            if not self.answers:
+                await anyio.sleep_forever()
+            return Approval(request.digest, True, "user:test")
+
+    @tool
+    def act() -> str:
+        """Act."""
+        happened.append("act")
+        return "done"
+
+    def script(request: Request, number: int) -> Reply:
+        return Reply("It is done.") if request.messages[-1].role == "tool" else Reply(calls=[Call("act")])
+
+    lm, _ = scripted_lm(script)
+    person = Person()
+    with Journal(tmp_path / "runs.sqlite3") as journal:
+        agent = ReAct("question -> answer", [act], lm=lm, journal=journal, approver=person)
+        session = Session(agent)
+        turn = asyncio.create_task(session.run("Act."))
+        with anyio.fail_after(5):
+            await asked.wait()
+            turn.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await turn
+        loaded = Session.load(agent, session.id)
+        assert (loaded.messages, loaded.unfinished is not None, happened) == ([], True, [])
+        person.answers = True
+        assert (await loaded.resume()).text == "It is done."
+        assert (loaded.unfinished, happened) == (None, ["act"])
+
+
+async def test_a_conversation_is_made_shorter_by_hand() -> None:
+    lm, engine = scripted_lm([Reply("A long answer. " * 200), Reply("Another. " * 200), "three"])
+    session = Session(ReAct("question -> answer", lm=lm))
+    await session.run("first?")
+    await session.run("second?")
+    whole = list(session.messages)
+    before, after = session.compact()
+    assert after <= before * 0.6
+    await session.run("third?")
+    said = [message.text for message in engine.requests[2].messages]
+    assert (said[0], said[-1]) == ("first?", "third?")
+    assert session.rewind(2) == 2
+    assert session.messages == whole

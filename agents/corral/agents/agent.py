@@ -241,6 +241,20 @@ class Agent(dspy.Module):
         return self._given.grants
 
     @property
+    def model(self) -> Model | None:
+        """The model of its runs; another one may be set between them. None is DSPy's current one."""
+        return self._model
+
+    @model.setter
+    def model(self, model: Model | None) -> None:
+        self._model = model
+
+    @property
+    def limits(self) -> Limits:
+        """The caps of each run: its own and the policy's."""
+        return self._given.limits
+
+    @property
     def journal(self) -> Journal | None:
         """What its runs are kept in."""
         return self._given.journal

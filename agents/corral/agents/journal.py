@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -86,6 +86,20 @@ class Journal:
             "SELECT * FROM runs WHERE session_id = ? ORDER BY started DESC, rowid DESC LIMIT 1", session_id
         )
         return dict(rows[0]) if rows else None
+
+    def is_cut_off(self, run: Mapping[str, Any]) -> bool:
+        """Whether a row of `runs` is of a run that did not end, or that ended while a person was asked."""
+        if run["finished"] is None:
+            return True
+        rows = self._read(
+            "SELECT type, json_extract(data, '$.digest') AS digest FROM events WHERE run_id = ? "
+            "AND type IN ('ApprovalAsked', 'ApprovalGiven') ORDER BY seq",
+            run["run_id"],
+        )
+        waiting: set[str] = set()
+        for row in rows:
+            (waiting.add if row["type"] == "ApprovalAsked" else waiting.discard)(row["digest"])
+        return run["reason"] == "cancelled" and bool(waiting)
 
     def events(self, run_id: str) -> Iterator[dict[str, Any]]:
         """The events of one run in order, as `Event.to_json` made them."""

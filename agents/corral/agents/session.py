@@ -10,11 +10,13 @@ from typing import Any, Self
 from dspy.lm15 import Message, ToolCallPart
 
 from corral.agents.agent import Agent
+from corral.agents.compaction import compact
 from corral.agents.errors import DefinitionError, JournalError
 from corral.agents.journal import Journal
 from corral.agents.result import Result
 from corral.agents.start import Start
 from corral.agents.stream import stream_events
+from corral.agents.tokens import message_tokens
 from corral.policy import Event, Sink
 
 __all__ = ["Session"]
@@ -77,18 +79,20 @@ class Session:
         last = journal.last_run(id)
         if last is None:
             raise JournalError(f"the journal {journal.path} has no session {id}")
-        until = last["run_id"] if last["finished"] is not None else last["previous"]
+        until = last["previous"] if journal.is_cut_off(last) else last["run_id"]
         if until is not None:
             session.messages = journal.messages(until)
             session._kept = _Kept(until, tuple(session.messages))
+            session._turns = _turns(journal, until, session.messages)
             _drop_unanswered(session.messages)
         return session
 
     @property
     def unfinished(self) -> str | None:
-        """The run of the last turn, if it was cut off; None without a journal."""
-        last = None if self.agent.journal is None else self.agent.journal.last_run(self.id)
-        return last["run_id"] if last is not None and last["finished"] is None else None
+        """The run of the last turn, if it was cut off, or left while a person was asked; None without a journal."""
+        journal = self.agent.journal
+        last = None if journal is None else journal.last_run(self.id)
+        return last["run_id"] if journal is not None and last is not None and journal.is_cut_off(last) else None
 
     async def run(self, task: Any = None, /, **inputs: Any) -> Result:
         """The next turn; see `Agent.run`."""
@@ -124,7 +128,7 @@ class Session:
         self._turns.clear()
 
     def rewind(self, turns: int = 1) -> int:
-        """Take back the last turns made here, as if they had not been said; what they did to the world stays done.
+        """Take back the last turns, as if they had not been said; what they did to the world stays done.
 
         Returns:
             How many were taken back.
@@ -133,6 +137,23 @@ class Session:
         for _ in range(taken):
             self.messages[:] = self._turns.pop()
         return taken
+
+    def compact(self, share: float = 0.5) -> tuple[int, int]:
+        """Shorten the conversation to about `share` of its length: old results are cut, the oldest turns become a
+        summary. `rewind` takes it back.
+
+        Returns:
+            Tokens before and after, guessed.
+
+        Raises:
+            WindowTooSmall: What must stay, the first and the last thing said, is longer than that.
+        """
+        before = sum(map(message_tokens, self.messages))
+        last = max((i for i, message in enumerate(self.messages) if message.role == "user"), default=0)
+        shorter = compact(tuple(self.messages), last, int(before * share)) if self.messages else []
+        self._turns.append(tuple(self.messages))
+        self.messages[:] = shorter
+        return before, sum(map(message_tokens, shorter))
 
     def _journal(self) -> Journal:
         if self.agent.journal is None:
@@ -159,6 +180,16 @@ class Session:
             return result
         finally:
             _drop_unanswered(self.messages)
+
+
+def _turns(journal: Journal, until: str, messages: Sequence[Message]) -> list[tuple[Message, ...]]:
+    """The conversation as it was before each turn up to the run `until`, the oldest first."""
+    before: list[tuple[Message, ...]] = []
+    run_id: str | None = until
+    while run_id is not None:
+        run_id = journal.record(run_id).previous
+        before.append(tuple(messages[: len(journal.messages(run_id))]) if run_id is not None else ())
+    return before[::-1]
 
 
 def _drop_unanswered(messages: list[Message]) -> None:
