@@ -32,11 +32,14 @@ __all__ = [
     "model_of",
     "read_policy",
     "read_settings",
+    "setting",
     "tell_progress",
     "written_consent",
 ]
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+_READ = "corral.settings"
 
 LOCK = Path("tools.lock")
 """Beside the task that is run: what `corral tools lock` approved."""
@@ -47,14 +50,31 @@ corral: no model is configured. Name one in one of these ways:
   --model openai/NAME --api-base URL   for any OpenAI-compatible server, such as http://127.0.0.1:8000/v1
   CORRAL_MODEL=... CORRAL_API_BASE=... in the environment or in .env"""
 
+
+def setting(name: str, otherwise: Any = None) -> Callable[[], Any]:
+    """A flag's default: what is configured under `name`, read only when the flag was not given."""
+
+    def default() -> Any:
+        found = getattr(read_settings(), name)
+        return otherwise if found is None else found
+
+    return default
+
+
 _OPTIONS = (
     click.option("--model", help="provider/name, such as openai/gpt-4o-mini."),
     click.option("--api-base", help="An OpenAI-compatible server, such as http://127.0.0.1:8000/v1."),
-    click.option("--mcp-config", type=click.Path(path_type=Path), help="A JSON file with mcpServers."),
+    click.option(
+        "--mcp-config",
+        type=click.Path(path_type=Path),
+        default=setting("mcp_config"),
+        help="A JSON file with mcpServers.",
+    ),
     click.option(
         "--policy",
         "policy_file",
         metavar="FILE|PRESET",
+        default=setting("policy"),
         help="Rules and limits, YAML or TOML; or readonly, developer, unattended, paranoid.",
     ),
     click.option(
@@ -67,23 +87,38 @@ _OPTIONS = (
     click.option(
         "--kind",
         type=click.Choice(["react", "codeact", "both"]),
-        default="react",
-        show_default=True,
+        default=setting("kind", "react"),
+        show_default="react",
         help="What the model acts with: tools, Python in a sandbox, or both.",
     ),
     click.option(
         "--protocol",
         type=click.Choice(["native", "text"]),
-        default="native",
-        show_default=True,
+        default=setting("protocol", "native"),
+        show_default="native",
         help="How tools are offered: function calls, or text for models that have none.",
     ),
-    click.option("--sandbox", type=click.Choice(["auto", "docker", "monty"]), default="auto", show_default=True),
-    click.option("--max-steps", type=click.IntRange(min=0), help="Model calls."),
-    click.option("--max-tool-calls", type=click.IntRange(min=0), help="Tool calls and cells."),
-    click.option("--max-tokens", type=click.IntRange(min=0), help="Tokens of all model calls."),
-    click.option("--max-cost", type=click.FloatRange(min=0), help="US dollars; the model's price must be known."),
-    click.option("--timeout", type=click.FloatRange(min=0), help="Seconds."),
+    click.option(
+        "--sandbox",
+        type=click.Choice(["auto", "docker", "monty"]),
+        default=setting("sandbox", "auto"),
+        show_default="auto",
+        help="Where code runs; auto takes the strongest there is.",
+    ),
+    click.option("--max-steps", type=click.IntRange(min=0), default=setting("max_steps"), help="Model calls."),
+    click.option(
+        "--max-tool-calls", type=click.IntRange(min=0), default=setting("max_tool_calls"), help="Tool calls and cells."
+    ),
+    click.option(
+        "--max-tokens", type=click.IntRange(min=0), default=setting("max_tokens"), help="Tokens of all model calls."
+    ),
+    click.option(
+        "--max-cost",
+        type=click.FloatRange(min=0),
+        default=setting("max_cost"),
+        help="US dollars; the model's price must be known.",
+    ),
+    click.option("--timeout", type=click.FloatRange(min=0), default=setting("timeout"), help="Seconds."),
     click.option("--price", type=float, nargs=2, metavar="IN OUT", help="US dollars per million tokens."),
     click.option("--yes-to", multiple=True, metavar="RESOURCE", help="Agree to what asks, such as 'tool:files/*'."),
 )
@@ -97,17 +132,27 @@ def agent_options(command: CommandT) -> CommandT:
 
 
 def read_settings() -> Settings:
-    """What the environment says, or bad input."""
+    """What is configured, or bad input; a command reads it once."""
+    known = click.get_current_context().meta
+    if _READ not in known:
+        known[_READ] = _settings()
+    return known[_READ]
+
+
+def _settings() -> Settings:
     from pydantic import ValidationError
 
-    from corral.apps.settings import Settings
+    from corral.apps.settings import Settings, check_project
 
     try:
+        check_project()
         return Settings()
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        name = "CORRAL_" + "_".join(str(part) for part in problem["loc"]).upper()
-        raise fail(f"{name}: {problem['msg']}", Exit.BAD_INPUT) from error
+        name = "_".join(str(part) for part in problem["loc"])
+        raise fail(f"{name} (CORRAL_{name.upper()}, or in corral.toml): {problem['msg']}", Exit.BAD_INPUT) from error
+    except ValueError as error:
+        raise fail(str(error), Exit.BAD_INPUT) from error
 
 
 def model_of(settings: Settings, options: dict[str, Any]) -> ModelSpec | None:
@@ -153,7 +198,7 @@ def make_memory(settings: Settings, wanted: bool, stack: ExitStack) -> Memory | 
     from corral.agents import run_in_background
     from corral.memory import Memory
 
-    memory = Memory(settings.memory)
+    memory = Memory(settings.memory_folder)
     stack.callback(run_in_background, memory.close)
     return memory
 

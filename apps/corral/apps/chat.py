@@ -19,6 +19,7 @@ from corral.apps.assembly import (
     model_of,
     read_policy,
     read_settings,
+    setting,
     written_consent,
 )
 from corral.apps.failures import Exit, explained, fail
@@ -32,7 +33,12 @@ __all__ = ["chat"]
 
 @click.command()
 @agent_options
-@click.option("--memory/--no-memory", default=True, show_default=True, help="Recall before, remember after each turn.")
+@click.option(
+    "--memory/--no-memory",
+    default=setting("memory", True),
+    show_default="memory",
+    help="Recall before, remember after each turn.",
+)
 @click.pass_context
 def chat(ctx: click.Context, **options: Any) -> None:
     """Talk with an agent; what the policy asks about is asked here.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
@@ -18,13 +21,28 @@ def config() -> None:
 
 @config.command()
 def show() -> None:
-    """Show every setting with its value and its source; flags of a command come before all of them."""
+    """Show every setting with its value and its source, and what that overrides.
+
+    The weakest first: CORRAL_... variables, corral.toml, .env, and then the flags of a command.
+    """
     settings = read_settings()
     for name in type(settings).model_fields:
-        variable = f"CORRAL_{name.upper()}"
-        if name not in settings.model_fields_set:
-            source = "default"
-        else:
-            source = f"environment, {variable}" if variable in os.environ else ".env"
+        *weaker, source = ["default", *_sources(name)]
+        over = ", ".join(weaker[1:])
         # A secret shows as stars.
-        click.echo(f"{name} = {getattr(settings, name)}  ({source})")
+        click.echo(f"{name} = {getattr(settings, name)}  ({source}{f'; overrides {over}' if over else ''})")
+
+
+def _sources(name: str) -> Iterator[str]:
+    """Where it is set, the weakest first."""
+    from dotenv import dotenv_values
+
+    from corral.apps.settings import DOTENV, PROJECT
+
+    variable = f"CORRAL_{name.upper()}"
+    if os.environ.get(variable):
+        yield f"environment, {variable}"
+    if Path(PROJECT).exists() and name in tomllib.loads(Path(PROJECT).read_text(encoding="utf-8")):
+        yield PROJECT
+    if Path(DOTENV).exists() and dotenv_values(DOTENV).get(variable):
+        yield DOTENV

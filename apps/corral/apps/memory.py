@@ -152,7 +152,7 @@ def _run(whose: tuple[str, str], use: Use[T]) -> T:
     async def opened() -> T:
         audit = ChainedAudit(settings.audit)
         try:
-            async with Memory(settings.memory) as memory:
+            async with Memory(settings.memory_folder) as memory:
                 return await use(memory, Scope(user, agent), Gate(Policy(rules=[owner]), audit=audit))
         finally:
             audit.close()

@@ -21,6 +21,7 @@ from corral.apps.assembly import (
     model_of,
     read_policy,
     read_settings,
+    setting,
     written_consent,
 )
 from corral.apps.failures import Exit, explained, fail
@@ -42,7 +43,12 @@ __all__ = ["run"]
 @click.option("--agent", "agent_file", type=click.Path(path_type=Path), help="An agent file, YAML, TOML or Markdown.")
 @click.option("--json-schema", type=click.Path(path_type=Path), help="The answer is JSON that fits this schema.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the answer to this file, too.")
-@click.option("--memory/--no-memory", default=False, show_default=True, help="Recall before, remember after.")
+@click.option(
+    "--memory/--no-memory",
+    default=setting("memory", False),
+    show_default="no-memory",
+    help="Recall before, remember after.",
+)
 @click.option("--output-format", type=click.Choice(["text", "json", "stream-json"]), default="text", show_default=True)
 @click.pass_context
 def run(ctx: click.Context, task: str | None, **options: Any) -> None:
