@@ -229,8 +229,11 @@ async def test_turns_of_an_earlier_process_can_be_taken_back(tmp_path: Path) -> 
         loaded = Session.load(agent, session.id)
         assert loaded.rewind() == 1
         await loaded.run("again?")
-        assert Session.load(agent, session.id).messages == loaded.messages
+        again = Session.load(agent, session.id)
+        assert again.messages == loaded.messages
+        assert again.rewind() == 1
     assert [message.text for message in engine.requests[2].messages] == ["first?", "one", "again?"]
+    assert [message.text for message in again.messages] == ["first?", "one"]
 
 
 async def test_a_turn_that_was_left_while_a_person_was_asked_asks_again(tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ class Session:
         self.messages: list[Message] = list(messages)
         self._kept: _Kept | None = None
         self._turns: list[tuple[Message, ...]] = []
+        self._loaded: str | None = None
+        """The run of the journal before the first of `_turns`, as far as nothing was taken back."""
 
     @classmethod
     def load(cls, agent: Agent, id: str, *, sinks: Sequence[Sink] = (), stream_text: bool = False) -> Self:
@@ -83,7 +85,7 @@ class Session:
         if until is not None:
             session.messages = journal.messages(until)
             session._kept = _Kept(until, tuple(session.messages))
-            session._turns = _turns(journal, until, session.messages)
+            session._loaded = until
             _drop_unanswered(session.messages)
         return session
 
@@ -126,6 +128,7 @@ class Session:
         """Forget the turns of this conversation; what the agent's memory keeps stays."""
         self.messages.clear()
         self._turns.clear()
+        self._loaded = None
 
     def rewind(self, turns: int = 1) -> int:
         """Take back the last turns, as if they had not been said; what they did to the world stays done.
@@ -133,10 +136,20 @@ class Session:
         Returns:
             How many were taken back.
         """
-        taken = min(turns, len(self._turns))
-        for _ in range(taken):
-            self.messages[:] = self._turns.pop()
+        taken = 0
+        while taken < turns and (self._turns or self._loaded is not None):
+            self.messages[:] = self._turns.pop() if self._turns else self._before_loaded()
+            taken += 1
         return taken
+
+    def _before_loaded(self) -> list[Message]:
+        """The conversation before the last turn that came from the journal."""
+        journal = self._journal()
+        assert self._loaded is not None
+        record = journal.record(self._loaded)
+        self._loaded = record.previous
+        heard = 0 if record.previous is None else len(journal.messages(record.previous))
+        return self.messages[: heard + len(record.messages)]
 
     def compact(self, share: float = 0.5) -> tuple[int, int]:
         """Shorten the conversation to about `share` of its length: old results are cut, the oldest turns become a
@@ -180,16 +193,6 @@ class Session:
             return result
         finally:
             _drop_unanswered(self.messages)
-
-
-def _turns(journal: Journal, until: str, messages: Sequence[Message]) -> list[tuple[Message, ...]]:
-    """The conversation as it was before each turn up to the run `until`, the oldest first."""
-    before: list[tuple[Message, ...]] = []
-    run_id: str | None = until
-    while run_id is not None:
-        run_id = journal.record(run_id).previous
-        before.append(tuple(messages[: len(journal.messages(run_id))]) if run_id is not None else ())
-    return before[::-1]
 
 
 def _drop_unanswered(messages: list[Message]) -> None:
