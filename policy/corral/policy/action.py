@@ -55,6 +55,7 @@ class Action:
         labels: Provenance by parameter name; a missing one is untrusted.
         read_only: Whether someone whom the user trusts declared that it changes nothing.
         schema_hash: Of the tool as it was pinned; part of the digest, so that an approval dies with a changed tool.
+        via: The agents that had it delegated, from the run's own down to the one above `principal`.
     """
 
     resource: str
@@ -65,6 +66,7 @@ class Action:
     labels: Mapping[str, Label] = field(default_factory=dict[str, Label])
     read_only: bool = False
     schema_hash: str = ""
+    via: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         kind, separator, rest = self.resource.partition(":")
@@ -78,13 +80,18 @@ class Action:
     def kind(self) -> ActionKind:
         return ActionKind(self.resource.partition(":")[0])
 
+    @property
+    def who(self) -> str:
+        """The principal with those that it acts for: "agent:boss > agent:helper"."""
+        return " > ".join((*self.via, self.principal))
+
     def digest(self) -> str:
         """A hash over who does what with which arguments: what an approval is bound to, hex SHA-256.
 
         Raises:
             TypeError: The arguments are no JSON values.
         """
-        who = [self.resource, self.verb, self.principal, self.user, self.schema_hash]
+        who = [self.resource, self.verb, self.who, self.user, self.schema_hash]
         return hashlib.sha256(canonical([*who, frozen_json(self.arguments)]).encode()).hexdigest()
 
     def frozen(self) -> Action:

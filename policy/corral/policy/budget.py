@@ -124,8 +124,11 @@ class Budget:
         self._open: set[Reservation] = set()
         self._caps = _caps(self.limits)
 
-    def child(self, limits: Limits | None = None) -> Budget:
+    def child(self, limits: Limits | None = None, *, seconds_spent: float = 0.0) -> Budget:
         """A budget for something that this one pays for.
+
+        Args:
+            seconds_spent: How long it had run before it was resumed.
 
         Raises:
             BudgetExceeded: No more levels are allowed.
@@ -134,10 +137,15 @@ class Budget:
         if depth is not None and depth < 1:
             cap = min(level.limits.depth for level in self._levels() if level.limits.depth is not None)
             raise BudgetExceeded("depth", cap, cap)
-        child = Budget(limits, clock=self._clock)  # what it spends is the parent's to keep over a resume
+        # What it has spent is the parent's to keep over a resume.
+        child = Budget(limits, clock=self._clock, seconds_spent=seconds_spent)
         child._parent = self
         child._lock = self._lock
         return child
+
+    def is_within(self, other: Budget) -> bool:
+        """Whether what is spent here is spent from `other` too."""
+        return any(level is other for level in self._levels())
 
     @property
     def spent(self) -> Spend:

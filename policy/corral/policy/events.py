@@ -19,6 +19,7 @@ __all__ = [
     "Compacted",
     "Emitter",
     "Event",
+    "Intervened",
     "MessageAdded",
     "ModelCalled",
     "Recalled",
@@ -77,13 +78,18 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
-    """A run began; `inputs` are the task's, as JSON."""
+    """A run began; `inputs` are the task's, as JSON.
+
+    Attributes:
+        parent_run_id: The run that delegated it, in its step `parent_step`.
+    """
 
     agent: str
     model: str
     kind: str
     inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     parent_run_id: str | None = None
+    parent_step: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +231,22 @@ class BudgetWarned(Event):
     limit: str
     spent: float
     cap: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intervened(Event):
+    """A guard or a hook changed or stopped something, noted something, or failed.
+
+    Attributes:
+        by: "guard:NAME" or "plugin:NAME".
+        point: "input", "output", or where in the run, such as "before_tool".
+        outcome: "block", "redact", "flag", "veto", "replace" or "failed".
+    """
+
+    by: str
+    point: str
+    outcome: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,6 +129,15 @@ class Gate:
             raise
         return await self._admit(case, effect, reservation)
 
+    def refuse(self, action: Action, judgement: Judgement) -> Denied:
+        """Write down that something was refused before it was judged, as by a hook; raise what is returned."""
+        try:
+            action = action.frozen()
+            digest = action.digest()
+        except (TypeError, ValueError, RecursionError):
+            digest = ""
+        return self._refused(_Case(action, digest, judgement), "denied")
+
     def endorse(
         self,
         provenance: Provenance,
@@ -200,7 +209,7 @@ class Gate:
                 self._emitter.run_id,
                 action.resource,
                 action.verb,
-                action.principal,
+                action.who,
                 action.user,
                 case.digest,
                 judgement.verdict.name.lower(),

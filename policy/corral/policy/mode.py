@@ -17,7 +17,8 @@ class Mode(StrEnum):
     ENFORCE = "enforce"
     """As judged."""
     PLAN = "plan"
-    """Nothing that changes anything: reads, models, and code in a sandbox, whose calls are judged one by one."""
+    """Nothing that changes anything: reads, models, code in a sandbox and other agents, whose calls are judged one by
+    one."""
     UNATTENDED = "unattended"
     """Nobody can be asked: what asks is denied, unless a grant given before answers it."""
     SHADOW = "shadow"
@@ -27,6 +28,10 @@ class Mode(StrEnum):
     def is_secure(self) -> bool:
         return self is not Mode.SHADOW
 
+    def narrowed(self, other: Mode) -> Mode:
+        """The stricter of both. Of plan and unattended it is plan, and whoever joins them leaves the approver out."""
+        return max(self, other, key=_STRICTNESS.index)
+
     def tighten(self, action: Action, judgement: Judgement) -> Judgement:
         """The judgement as this mode takes it, never a laxer one."""
         if self is Mode.PLAN and judgement.verdict is not Verdict.DENY and not _only_reads(action):
@@ -34,9 +39,12 @@ class Mode(StrEnum):
         return judgement
 
 
+_STRICTNESS = (Mode.SHADOW, Mode.ENFORCE, Mode.UNATTENDED, Mode.PLAN)
+
+
 def _only_reads(action: Action) -> bool:
     match action.kind:
-        case ActionKind.MODEL | ActionKind.CODE:
+        case ActionKind.MODEL | ActionKind.CODE | ActionKind.AGENT:
             return True
         case ActionKind.MEMORY | ActionKind.FILE:
             return action.verb == "read"

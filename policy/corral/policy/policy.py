@@ -111,7 +111,8 @@ class Policy(BaseModel):
     def safe(cls) -> Policy:
         """The policy of those who wrote none: models, sandboxed code and tools declared read-only may go on.
 
-        Memory that the program itself handed to the agent may be used; everything else asks a person.
+        Memory and agents that the program itself handed to the agent may be used: none has more rights than who
+        it works for. Everything else asks a person.
         """
         return _SAFE
 
@@ -175,5 +176,6 @@ _SAFE = Policy(
         SecurityPolicy(resource="code:python", actions=["execute"], id="safe-code"),
         SecurityPolicy(resource="tool:*", actions=["call"], conditions={"read_only": True}, id="safe-read-only-tools"),
         SecurityPolicy(resource="memory:*", actions=["read", "write"], id="safe-memory"),
+        SecurityPolicy(resource="agent:*", actions=["delegate"], id="safe-agents"),
     ],
 )

@@ -46,7 +46,7 @@ class Tool:
 
     Args:
         name: What models call: a letter or underscore, then letters, digits, "_" and "-", at most 64 in all.
-        resource: What policies call it, "tool:source/raw name".
+        resource: What policies call it, "tool:source/raw name", or "agent:name".
         run: The work itself, called with checked arguments after the admission was claimed. It may raise.
         description: As the source gave it.
         input_schema: JSON Schema of an object, as the source gave it.
@@ -131,6 +131,11 @@ class Tool:
         """
         return name_arguments(self.name, self.input_schema, args, kwargs)
 
+    @property
+    def verb(self) -> str:
+        """What the gate is asked: to call it, or to delegate, if it is an agent."""
+        return "delegate" if self.resource.startswith("agent:") else "call"
+
     async def call(self, arguments: dict[str, Any], admission: Admission) -> Observation:
         """What the tool returned, or how it failed: that is an observation too, never an exception.
 
@@ -142,7 +147,7 @@ class Tool:
         """
         if type(admission) is not Admission:  # nor anything that only looks like one
             raise NotAdmitted(f"calling {self.resource} takes the admission that Gate.perform makes")
-        admission.claim(self.resource, "call", arguments)
+        admission.claim(self.resource, self.verb, arguments)
         try:
             with anyio.move_on_after(self.timeout):
                 return await self._run(arguments)
@@ -177,7 +182,7 @@ class Tool:
 
     def renamed(self, name: str) -> Tool:
         """The same tool, under another name for models; its resource stays."""
-        other = object.__new__(Tool)
+        other = object.__new__(type(self))
         other.__dict__.update(self.__getstate__() | {"name": name})
         return other
 
@@ -188,7 +193,7 @@ class Tool:
         async def run_short(arguments: dict[str, Any]) -> Observation:
             return shorten(name, await run(arguments))
 
-        other = object.__new__(Tool)
+        other = object.__new__(type(self))
         other.__dict__.update(self.__getstate__() | {"_run": run_short})
         return other
 
