@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from corral.agents import Journal, JournalError, ReAct, Session, StopReason
+from corral.agents import DefinitionError, Journal, JournalError, ReAct, Session, StopReason
 from corral.agents.testing import Call, Reply, scripted_lm
 from corral.policy import Limits, TextDelta
 from corral.tools import tool
@@ -113,6 +113,14 @@ def test_a_journal_of_the_first_version_is_brought_up_to_date_and_keeps_its_runs
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT version FROM meta").fetchone() == (2,)
     connection.close()
+
+
+async def test_a_run_that_is_refused_before_it_begins_leaves_no_row(tmp_path: Path) -> None:
+    lm, _ = scripted_lm(["x"])
+    with Journal(tmp_path / "runs.sqlite3") as journal:
+        with pytest.raises(DefinitionError, match="price"):
+            await ReAct("question -> answer", lm=lm, journal=journal, limits=Limits(cost_usd=1)).run("?")
+        assert journal.runs() == []
 
 
 async def test_a_journal_that_is_given_twice_writes_once(tmp_path: Path) -> None:

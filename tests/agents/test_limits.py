@@ -1,5 +1,7 @@
 """A model that never ends is stopped at exactly the cap, for each cap and each kind of agent."""
 
+import re
+
 import anyio
 import pytest
 
@@ -155,6 +157,31 @@ async def test_the_final_answer_is_asked_for_and_taken_at_the_limit() -> None:
     assert result.reason is StopReason.STEPS
     assert result.outputs == {"total": 2}
     assert engine.requests[-1].config.tool_choice.allowed == ("submit",)
+
+
+@pytest.mark.parametrize("limits", [Limits(steps=1), Limits(tool_calls=0)], ids=["one step", "no calls"])
+async def test_a_whole_answer_in_the_first_step_is_done_whatever_the_limit(limits: Limits) -> None:
+    """Nothing was cut off: who allows one answer only, and gets it, has what was asked for."""
+    lm, _ = scripted_lm([Reply(calls=[Call("submit", {"total": 4})])])
+    result = await ReAct("question -> total: int", Counter().tools(), lm=lm, limits=limits).run("2 + 2?")
+    assert result.ok
+    assert result.outputs == {"total": 4}
+
+
+@pytest.mark.parametrize("limits", [Limits(tokens=40), Limits(cost_usd=0.0001)], ids=["tokens", "money"])
+async def test_a_first_call_that_does_not_fit_says_what_it_needs_and_what_is_left(limits: Limits) -> None:
+    spec = ModelSpec(model="openai/m", api_base="http://127.0.0.1:9/v1", price=Price(input=10, output=30))
+    result = await ReAct("question -> answer", lm=spec, limits=limits).run("a longer question " * 20)
+    assert result.reason.is_limit
+    assert re.search(r"leaves (40|0\.0001), and \S+ are needed", result.detail), result.detail
+    assert result.steps == 0
+
+
+async def test_time_that_runs_out_in_the_last_step_is_what_ended_the_run() -> None:
+    lm, _ = scripted_lm([Reply(text="late", delay=60)])
+    with anyio.fail_after(3):
+        result = await ReAct("question -> answer", lm=lm, limits=Limits(steps=1, seconds=0.3)).run("?")
+    assert result.reason is StopReason.SECONDS
 
 
 async def test_an_agent_without_limits_still_ends(counter: Counter) -> None:

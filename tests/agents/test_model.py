@@ -8,7 +8,7 @@ from dspy.lm15 import Message, Request, ServerError
 
 from corral.agents import DefinitionError, Model, ModelError, ModelSpec, Price, ReAct, StopReason
 from corral.agents.engine import engine_for
-from corral.agents.testing import Reply, ScriptedServer, scripted_lm
+from corral.agents.testing import Fault, Reply, ScriptedServer, scripted_lm
 
 
 def ask(model: Model) -> Request:
@@ -51,6 +51,36 @@ async def test_a_missing_key_is_the_users_to_mend(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(DefinitionError, match="OPENAI_API_KEY"):
         await ReAct("question -> answer", lm="openai/gpt-4o-mini").run("?")
+
+
+async def test_a_missing_key_is_told_in_words_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(DefinitionError) as caught:
+        await ReAct("question -> answer", lm="openai/gpt-4o-mini").run("?")
+    assert str(caught.value) == (
+        "the model openai/gpt-4o-mini can't be used: no key is set; set OPENAI_API_KEY, or give it one with "
+        "ModelSpec(api_key=...)"
+    )
+
+
+PAGE = (
+    "<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body>" + "<p>nginx</p>" * 100 + "</body></html>"
+)
+
+
+async def test_a_page_of_html_from_a_proxy_is_told_by_its_status_address_and_title() -> None:
+    with ScriptedServer([Reply(fault=Fault(404, PAGE))]) as server:
+        result = await ReAct("question -> answer", lm=ModelSpec(model="openai/m", api_base=server.url)).run("?")
+    assert result.reason is StopReason.MODEL_ERROR
+    assert result.detail == (
+        f"the model openai/m gave no answer: {server.url} said HTTP 404: a page of HTML ('502 Bad Gateway')"
+    )
+
+
+async def test_a_refused_key_is_the_users_to_mend_and_says_who_refused_it() -> None:
+    refused = pytest.raises(DefinitionError, match="/v1 said HTTP 401: no such key; see that its key")
+    with ScriptedServer([Reply(fault=Fault(401, {"error": {"message": "no such key"}}))]) as server, refused:
+        await ReAct("question -> answer", lm=ModelSpec(model="openai/m", api_base=server.url)).run("?")
 
 
 async def test_transient_failures_are_tried_again() -> None:

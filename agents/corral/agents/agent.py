@@ -290,8 +290,9 @@ class Agent(dspy.Module):
         assembly = Assembly(self._given, life, self.mode)
         if not start.messages:
             start.messages.extend(opening(signature, role.demos))
+        loop = assembly.loop(model, role, inputs)  # what is defined wrongly is said here, before anything is written
         life.begin(self.name, model.name, type(self).__name__)
-        return await assembly.loop(model, role, inputs).run()
+        return await loop.run()
 
 
 class ReAct(Agent):

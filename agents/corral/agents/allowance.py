@@ -85,7 +85,7 @@ class Allowance:
         last = self._last(again) or (None if going_on >= self._final else self._scarcest())
         answer = int(min(self._answer, now if last else going_on))
         if answer < 1:
-            raise self._out_of_room()
+            raise self._out_of_room(prompt)
         cost = self._price.cost(prompt, answer) if self._price else 0.0
         return Plan(last, Spend(1, 0, prompt + answer, cost), answer)
 
@@ -123,8 +123,10 @@ class Allowance:
     def _scarcest(self) -> StopReason:
         return min(self._rooms(0), key=lambda room: room[1])[0]
 
-    def _out_of_room(self) -> BudgetExceeded:
-        name = self._scarcest().value
-        left = self._budget.left(name) or 0.0
-        cap = getattr(self._budget.limits, name)
-        return BudgetExceeded(name, left if cap is None else cap, 0.0 if cap is None else cap - left)
+    def _out_of_room(self, prompt: int) -> BudgetExceeded:
+        """Not even a prompt of so many tokens and the shortest answer fit."""
+        limit = self._scarcest()
+        needed = self._price.cost(prompt, 1) if limit is StopReason.COST and self._price else prompt + 1
+        left = self._budget.left(limit.value) or 0.0
+        cap = getattr(self._budget.limits, limit.value)
+        return BudgetExceeded(limit.value, left if cap is None else cap, 0.0 if cap is None else cap - left, needed)

@@ -57,7 +57,11 @@ class Progress:
         return None
 
     def finish_at(self, limit: StopReason, text: str, proposals: Sequence[Proposal]) -> None:
-        """Take the final answer that was asked for at a limit, if it is one."""
+        """Take the final answer that was asked for at a limit, if it is one.
+
+        In the first step nothing was cut off: who allows one answer, or no calls, and gets the whole answer, is done.
+        Later it is what the model made of what it had got so far, and the reason says so.
+        """
         self.reason = limit
         submitted = next((p for p in proposals if p.name == SUBMIT and not p.problem), None)
         try:
@@ -67,6 +71,8 @@ class Progress:
                 self.outputs = self.signature.read_text(text)
         except InvalidOutputs as error:
             self.detail = f"the final answer was not accepted: {error}"
+        if self.outputs is not None and self.steps == 1:
+            self.reason = StopReason.DONE
 
     def add_usage(self, other: Usage) -> None:
         one = self.usage

@@ -6,6 +6,7 @@ OpenAI names an overflow by a code; vLLM, llama.cpp, Ollama, LM Studio, Anthropi
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import dspy
 from dspy.lm15 import AuthError, ConfigurationError, ContextLengthError
@@ -35,11 +36,23 @@ _NO_TOOLS = re.compile(
 )
 
 
-def explain_failure(model: str, error: BaseException, *, transient: bool) -> AgentError:
-    """The error of ours that a failed attempt comes to."""
-    if isinstance(error, _USERS_FAULT):
-        return DefinitionError(f"the model {model} can't be used: {' '.join(str(error).split())[:500]}")
+_NO_KEY = re.compile(r"no API key found for provider .*?Set (\S+) in the environment")
+_PAGE = re.compile(r"<!doctype html|<html", re.IGNORECASE)
+_TITLE = re.compile(r"<(title|h1)[^>]*>([^<]{1,80})</\1>", re.IGNORECASE)
+
+
+def explain_failure(model: str, error: BaseException, *, transient: bool, endpoint: str = "") -> AgentError:
+    """The error of ours that a failed attempt comes to.
+
+    Args:
+        endpoint: Who was asked: an address, or a provider.
+    """
     said = one_line(error)
+    status: Any = getattr(error, "status", None)
+    if status is not None and status >= 400 and endpoint:
+        said = f"{endpoint} said HTTP {status}: {said}"
+    if isinstance(error, _USERS_FAULT):
+        return DefinitionError(f"the model {model} can't be used: {_without_internals(said, status)}")
     if isinstance(error, ContextLengthError | dspy.ContextWindowExceededError) or _OVERFLOW.search(said):
         found = _WINDOW.search(said)
         return ContextOverflow(model, said, int(found[1]) if found else None)
@@ -57,4 +70,17 @@ def asked_to_wait(error: BaseException | None) -> float | None:
 def one_line(error: BaseException) -> str:
     """What an error says, in at most 500 characters; lm15's advice to programmers is left out."""
     text: str = getattr(error, "message", "") or str(error)
-    return " ".join(text.partition("\n\n")[0].split())[:500] or type(error).__name__
+    text = " ".join(text.partition("\n\n")[0].split())
+    if (page := _PAGE.search(text)) is not None:
+        # A proxy or gateway spoke instead of the model's server, to people and at length.
+        title = _TITLE.search(text)
+        before = text[: page.start()].rstrip(" '\"")
+        text = f"{before} a page of HTML{f' ({title[2].strip()!r})' if title else ''}".strip()
+    return text[:500] or type(error).__name__
+
+
+def _without_internals(said: str, status: int | None) -> str:
+    """What the user can do, in our words: lm15 speaks of its own configuration."""
+    if (key := _NO_KEY.search(said)) is not None:
+        return f"no key is set; set {key[1].rstrip(',')}, or give it one with ModelSpec(api_key=...)"
+    return f"{said}; see that its key is right and may use this model" if status in (401, 403) else said

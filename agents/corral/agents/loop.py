@@ -165,7 +165,7 @@ class Loop:
             self._talk.add(generation.message)
             return generation
         if plan.last is not None:
-            self._progress.end(plan.last, "the time was over before the model's final answer came")
+            self._progress.end(StopReason.SECONDS, "the time was over before the model's final answer came")
         return None
 
     async def _generate(self, plan: Plan) -> Generation:

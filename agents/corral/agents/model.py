@@ -177,7 +177,7 @@ class Model:
                 return await retrying(engine.complete, request, heard if on_text else None)
         except engine.errors as error:
             transient = engine.is_transient(error) and not heard.anything
-            raise explain_failure(self.name, error, transient=transient) from error
+            raise explain_failure(self.name, error, transient=transient, endpoint=self.endpoint) from error
         except TimeoutError as error:
             late = f"there was none within {self._deadline:g} s"
             raise ModelError(self.name, late, not heard.anything) from error

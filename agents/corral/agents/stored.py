@@ -26,7 +26,7 @@ _REFUSED = "refused"
 def refusal_to_json(error: Denied | BudgetExceeded) -> dict[str, Any]:
     """Why the gate did not let something happen."""
     if isinstance(error, BudgetExceeded):
-        return {_REFUSED: [error.limit, error.cap, error.spent]}
+        return {_REFUSED: [error.limit, error.cap, error.spent, error.needed]}
     action, judgement = error.action, error.judgement
     said = {"resource": action.resource, "verb": action.verb, "reason": judgement.reason, "rule": judgement.rule}
     return {_REFUSED: said}

@@ -230,7 +230,7 @@ class Budget:
         for name, cap in self._caps:
             wanted = getattr(amount, name)
             if wanted and self._held(name) + wanted > cap:
-                raise BudgetExceeded(name, cap, self._held(name))
+                raise BudgetExceeded(name, cap, self._held(name), wanted)
         if self.limits.seconds is not None and self._clock() - self._started > self.limits.seconds:
             raise BudgetExceeded("seconds", self.limits.seconds, self._clock() - self._started)
 

@@ -50,15 +50,26 @@ class Denied(PolicyError):
 
 
 class BudgetExceeded(PolicyError):
-    """An action would have gone past a limit; its effect did not run."""
+    """An action would have gone past a limit; its effect did not run.
 
-    def __init__(self, limit: str, cap: float, spent: float) -> None:
-        super().__init__(limit, cap, spent)
+    Attributes:
+        needed: What the action would have cost at the most; 0 where that is not counted.
+    """
+
+    def __init__(self, limit: str, cap: float, spent: float, needed: float = 0.0) -> None:
+        super().__init__(limit, cap, spent, needed)
         self.limit = limit
         self.cap = cap
         self.spent = spent
+        self.needed = needed
 
     def __str__(self) -> str:
+        left = self.cap - self.spent
+        if self.needed and left > 0:
+            return (
+                f"the limit of {self.cap:g} {self.limit} leaves {left:g}, and {self.needed:g} are needed "
+                f"({self.spent:g} spent or reserved)"
+            )
         return f"the limit of {self.cap:g} {self.limit} is reached ({self.spent:g} spent or reserved)"
 
 

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -43,7 +44,9 @@ class ScriptedServer:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, name="scripted-server", daemon=True).start()
+        # `shutdown` waits for the next poll: at the usual half second tests would mostly wait.
+        serve = partial(self._server.serve_forever, poll_interval=0.01)
+        threading.Thread(target=serve, name="scripted-server", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
