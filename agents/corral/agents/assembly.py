@@ -82,7 +82,8 @@ class Assembly:
     def _offer(self, role: Role, native: bool) -> Offer:
         kit = self._given.kit
         sandbox = kit.sandbox if role.actions & Actions.CODE else None
-        return make_offer(role.instructions, role.signature, native, kit.toolbox.tools, sandbox, role.actions)
+        network = self.effects.network()
+        return make_offer(role.instructions, role.signature, native, kit.toolbox.tools, sandbox, role.actions, network)
 
 
 def _gate(given: Collaborators, life: Life, mode: Mode) -> Gate:

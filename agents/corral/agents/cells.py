@@ -16,7 +16,7 @@ from corral.agents.recorded import RecordedSteps
 from corral.agents.signature import as_text
 from corral.agents.toolcalls import ToolCalls
 from corral.policy import BudgetExceeded, CellFinished, CellOutput, CellStarted, Denied, Emitter, Label
-from corral.sandbox import Execution, Host, Sandbox, SandboxError, SandboxProvider, SandboxSpec
+from corral.sandbox import Execution, Host, Network, Sandbox, SandboxError, SandboxProvider, SandboxSpec
 from corral.tools import Observation, Tool, Toolbox
 
 __all__ = ["PYTHON", "CellOutcome", "Cells", "code_instructions"]
@@ -37,9 +37,11 @@ _FROM_CODE = Label.untrusted("code:python")
 """What code prints may come from anything that it called."""
 
 
-def code_instructions(tools: Sequence[Tool], provider: SandboxProvider) -> str:
+def code_instructions(tools: Sequence[Tool], provider: SandboxProvider, network: Network | None = None) -> str:
     """What the system prompt says about code."""
     parts = [f"Work by running Python with the tool `python`. {provider.instructions}"]
+    if network is not None:
+        parts.append(network.instructions)
     if tools:
         parts.append("These functions are defined there; call them by name, print what you need to see:")
         parts.extend(tool.signature() for tool in tools)
@@ -113,7 +115,8 @@ class Cells:
 
     async def _opened(self) -> Sandbox:
         if self._session is None:
-            self._session = await self._provider.open(SandboxSpec(label=self._emitter.run_id[:12]))
+            spec = SandboxSpec(label=self._emitter.run_id[:12], network=self._effects.network())
+            self._session = await self._provider.open(spec)
         return self._session
 
     def _recall(self, cell: str, code: str, outcome: CellOutcome) -> CellOutcome:

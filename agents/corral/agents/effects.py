@@ -17,7 +17,7 @@ from corral.agents.steps import AT_STEP, Codec, Steps
 from corral.agents.stored import OBSERVATION, RECEIPT, RECOLLECTIONS, refusal_from_json, refusal_to_json
 from corral.memory import Memory, Receipt, Recollection, Scope, Turn
 from corral.policy import Action, Admission, BudgetExceeded, Denied, Gate, Label, Spend
-from corral.sandbox import Execution, Host, Sandbox
+from corral.sandbox import Execution, Host, Network, Sandbox
 from corral.tools import Observation, Tool
 
 __all__ = ["Effects"]
@@ -42,6 +42,10 @@ class Effects:
         self._user = user
         self.seen = Label.user()
         """The join of everything that the model has read: what it proposes derives from this."""
+
+    def network(self) -> Network | None:
+        """What code may reach: each connection passes the gate; None where the policy opens no host."""
+        return Network.of(self.gate, self._principal, self._user)
 
     def read(self, label: Label) -> None:
         """Note that the model is about to read something with this label."""

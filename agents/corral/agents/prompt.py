@@ -13,7 +13,7 @@ from corral.agents.cells import PYTHON, code_instructions
 from corral.agents.errors import DefinitionError
 from corral.agents.protocol import ModelProtocol, NativeProtocol, TextProtocol
 from corral.agents.signature import TaskSignature
-from corral.sandbox import SandboxProvider
+from corral.sandbox import Network, SandboxProvider
 from corral.tools import Tool
 
 __all__ = ["SUBMIT", "Actions", "Offer", "make_offer", "opening"]
@@ -53,6 +53,7 @@ def make_offer(
     tools: Sequence[Tool],
     sandbox: SandboxProvider | None,
     actions: Actions,
+    network: Network | None = None,
 ) -> Offer:
     """The offer of an agent with these tools; `sandbox` is None where no code runs.
 
@@ -74,7 +75,7 @@ def make_offer(
             raise DefinitionError(f"a tool is named {reserved!r}, which this agent needs itself; rename it")
     parts = [instructions]
     if sandbox is not None:
-        parts.append(code_instructions(tools, sandbox))
+        parts.append(code_instructions(tools, sandbox, network))
     parts.append(protocol.instructions(offers))
     parts.append(_how_to_finish(signature, sandbox is not None))
     system = "\n\n".join(part for part in parts if part)

@@ -220,7 +220,9 @@ class _Interpreter:
         host = Host(tuple(self.tools), call, outputs)
         try:
             if self._session is None:
-                self._session = await self._provider.open(SandboxSpec(label=self._bridge.emitter.run_id[:12]))
+                self._session = await self._provider.open(
+                    SandboxSpec(label=self._bridge.emitter.run_id[:12], network=self._bridge.effects.network())
+                )
             execution = await self._bridge.effects.execute(
                 self._session, code, self._timeout, host, variables=variables
             )

@@ -15,6 +15,7 @@ from corral.sandbox.errors import (
 from corral.sandbox.image import IMAGE, Flavour, build, image_exists, image_name
 from corral.sandbox.linux import LinuxProvider
 from corral.sandbox.monty import MontyProvider
+from corral.sandbox.network import Network
 from corral.sandbox.packages import Packages
 from corral.sandbox.pool import Sizes
 from corral.sandbox.probe import Probe, probe
@@ -51,6 +52,7 @@ __all__ = [
     "Limits",
     "LinuxProvider",
     "MontyProvider",
+    "Network",
     "Packages",
     "Probe",
     "Pruned",

@@ -9,7 +9,7 @@ import secrets
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 from anyio import to_thread
@@ -20,9 +20,13 @@ from corral.sandbox.channel import Channel
 from corral.sandbox.errors import SandboxError, SandboxGone, SandboxUnavailable
 from corral.sandbox.flags import Settings
 from corral.sandbox.housing import Housing
+from corral.sandbox.network import Network
 from corral.sandbox.sandbox import Json, Limits
 from corral.sandbox.wire import PROTOCOL, Frame
 from corral.sandbox.worker import Descriptors, Died, Worker
+
+if TYPE_CHECKING:
+    from corral.sandbox.egress import Egress
 
 __all__ = ["Container"]
 
@@ -30,6 +34,7 @@ START_TIMEOUT = 30.0
 REPLY_TIMEOUT = 10.0
 REMOVE_TIMEOUT = 20.0
 
+RELAY_UID = 19_999
 FIRST_UID, UIDS = 20_000, 40_000
 """Users that no system has and that a remapped user namespace still reaches; a session's is not used again soon."""
 
@@ -49,6 +54,9 @@ class Container:
         """Goes on when `start` is cancelled, so that we learn the id of what has to be removed."""
         self._folder: Path | None = None
         self._channel: Channel | None = None
+        self._egress: Egress | None = None
+        self._proxy: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        """The port on the loopback device of the container that leads to `_egress`."""
         self._workers: dict[int, Worker] = {}
         self._numbers = itertools.count(1)
         self._uids = (FIRST_UID + n % UIDS for n in itertools.count(secrets.randbelow(UIDS)))
@@ -121,6 +129,27 @@ class Container:
             await self.discard(worker)
             raise SandboxGone("the sandbox container has ended") from error
         return await self._came_up(worker)
+
+    async def open_network(self, network: Network) -> None:
+        """Give the sessions that are forked from now on a way out.
+
+        Raises:
+            SandboxUnavailable: Nothing holds them but the lack of a network, or it could not be opened.
+            SandboxGone: The container has ended.
+        """
+        if not self._terms.own_network:
+            raise SandboxUnavailable("sessions that reach hosts need Docker or bubblewrap; here all would be open")
+        if self.lost or self._channel is None or self._folder is None:
+            raise SandboxGone("the sandbox container has ended")
+        from corral.sandbox.egress import Egress  # here because few need it, and h11 takes 20 ms to import
+
+        self._egress = await Egress.open(self._folder, network)
+        self._channel.send({"op": "network", "uid": RELAY_UID if self._terms.users else 0})
+        try:
+            async with asyncio.timeout(REPLY_TIMEOUT):
+                await asyncio.shield(self._proxy)
+        except TimeoutError as error:
+            raise SandboxUnavailable("the sandbox container opened no port for its proxy") from error
 
     async def recover(self, worker: Worker) -> Worker | None:
         """The copy that was made of a session after its last cell, which takes the place of the session, now dead or
@@ -216,6 +245,7 @@ class Container:
             "limits": dict(self._terms.rlimits),
             "readable": self._terms.readable and [*self._terms.readable, str(self._folder)],
             "may_lack": sorted(self._settings.may_lack),
+            "proxy": self._proxy.result() if self._egress else 0,
         }
 
     def _check_applied(self, worker: Worker, applied: Mapping[str, Json]) -> None:
@@ -248,6 +278,8 @@ class Container:
             return
         self._closed = True
         self._zygote_lost(None)
+        if self._egress is not None:
+            await self._egress.close()
         with anyio.move_on_after(REMOVE_TIMEOUT, shield=True):
             if self._creating is not None:
                 # Is the engine gone, the zygote still ended with its channel, and a later sweep removes the rest.
@@ -270,6 +302,8 @@ class Container:
                 self._workers[number].ended.set()
             case {"op": "refused", "session": int(number), "reason": str(reason)} if number in self._workers:
                 self._workers[number].died(SandboxGone(reason))
+            case {"op": "network", "port": int(port)} if not self._proxy.done():
+                self._proxy.set_result(port)
             case _:
                 pass  # of a session that we have already given up
 
@@ -286,6 +320,9 @@ class Container:
 
     def _zygote_lost(self, error: SandboxError | None) -> None:
         self.lost = True
+        if not self._proxy.done():
+            self._proxy.set_exception(SandboxGone("the sandbox container has ended"))
+            self._proxy.exception()  # nobody may be waiting, and that is fine
         if self._channel is not None:
             self._channel.close()
         for worker in self._workers.values():

@@ -31,15 +31,15 @@ def make() -> Path:
     return folder
 
 
-def listen(folder: Path) -> socket.socket:
-    """A socket in `folder` that the container may connect to; who does has to know the container's token."""
+def listen(folder: Path, name: str = SOCKET) -> socket.socket:
+    """A socket in `folder` that the container may connect to."""
     listener = socket.socket(socket.AF_UNIX)
     descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     try:
         listener.setblocking(False)
         # By way of /proc: an address holds 107 bytes at most (unix(7)), and a temporary folder may be deep.
-        listener.bind(f"/proc/self/fd/{descriptor}/{SOCKET}")
-        (folder / SOCKET).chmod(0o666)
+        listener.bind(f"/proc/self/fd/{descriptor}/{name}")
+        (folder / name).chmod(0o666)
         listener.listen(4)
     except BaseException:
         listener.close()

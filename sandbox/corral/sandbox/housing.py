@@ -22,12 +22,14 @@ class Terms:
         rlimits: Of each session's processes, by name.
         readable: What a session may read; None is all that file modes allow.
         folders: Where sessions have their folders.
+        own_network: Whether they have no network device but a loopback of their own.
     """
 
     users: bool
     rlimits: Mapping[str, int]
     readable: tuple[str, ...] | None = None
     folders: str = "/tmp"
+    own_network: bool = True
 
 
 class Housing(Protocol):

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -81,7 +82,7 @@ class LinuxProvider:
     async def open(self, spec: SandboxSpec | None = None) -> LinuxSandbox:
         spec = spec or SandboxSpec()
         # A key for each session: containers of one are never shared, and end with it.
-        alone = SandboxSpec(spec.limits, spec.label, secrets.token_hex(8))
+        alone = replace(spec, trust=secrets.token_hex(8))
         place, worker = await self._pool.enter(alone)
         return LinuxSandbox(place, worker, spec)
 
@@ -181,7 +182,7 @@ class Processes:
         if os.geteuid() != 0:  # there it counts everything that this user runs
             del rlimits["NPROC"]
         readable = (*SYSTEM, *SETTINGS, *DEVICES, self._prefix)
-        return Terms(False, rlimits, readable)
+        return Terms(False, rlimits, readable, own_network=False)
 
     def _walls(self, folder: Path, limits: Limits) -> list[str]:
         seen = [*SYSTEM, *SETTINGS, self._prefix, str(folder)]

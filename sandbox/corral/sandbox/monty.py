@@ -57,6 +57,8 @@ class MontyProvider:
         )
 
     async def open(self, spec: SandboxSpec | None = None) -> MontySandbox:
+        if spec is not None and spec.network is not None:
+            raise SandboxUnavailable("Monty has no network; sessions that reach hosts need Docker or bubblewrap")
         async with self._starting:
             pool = await self._started()
         sandbox = MontySandbox(pool, next(self._numbers), spec or SandboxSpec(), self._open.discard)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 
 from corral.sandbox.cell import RunningCell
 from corral.sandbox.container import Container
 from corral.sandbox.errors import SandboxError, SandboxGone, SandboxUnavailable
+from corral.sandbox.network import Network
 from corral.sandbox.sandbox import Host, Limits, SandboxSpec
 from corral.sandbox.worker import Worker
 
@@ -89,15 +91,26 @@ class Place:
         except SandboxError:
             pass  # whoever needs a session will see why there is none
 
+    async def open_network(self, network: Network) -> None:
+        """Give the sessions opened from now on a way out; those made ready have none, and end."""
+        self._wanted = 0
+        await self._stop_filling()
+        while self._ready:
+            await self.container.discard(self._ready.popleft())
+        await self.container.open_network(network)
+
     async def leave(self) -> None:
         self.sessions -= 1
         await self._left(self)
 
     async def close(self) -> None:
+        await self._stop_filling()
+        await self.container.close()
+
+    async def _stop_filling(self) -> None:
         if self._filling is not None:
             self._filling.cancel()
             await asyncio.wait([self._filling])
-        await self.container.close()
 
 
 class Pool:
@@ -117,17 +130,21 @@ class Pool:
         self._closed = False
 
     async def enter(self, spec: SandboxSpec) -> tuple[Place, Worker]:
-        """A session and its place, to be left when it has ended.
+        """A session and its place, to be left when it has ended. With a network it is the only one there.
 
         Raises:
             SandboxUnavailable: None can be had.
         """
         full: set[Place] = set()
+        if spec.network is not None:
+            spec = replace(spec, trust=secrets.token_hex(8))
         while True:
             async with self._starting:
                 place = await self._place(spec, full)
                 place.sessions += 1
             try:
+                if spec.network is not None:
+                    await place.open_network(spec.network)
                 return place, await place.checkout()
             except BaseException as error:
                 await place.leave()

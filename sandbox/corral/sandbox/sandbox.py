@@ -8,6 +8,8 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from corral.sandbox.network import Network
+
 __all__ = [
     "CODE_LIMIT",
     "Artifact",
@@ -64,6 +66,9 @@ class SandboxSpec:
     trust: str = ""
     """Sessions share a container only with sessions of the same key, whose container ends with the last of them; ""
     are the provider's own, in containers that are used again."""
+    network: Network | None = None
+    """Which hosts code may reach, by HTTP and whatever else a client sends through an HTTP proxy; None is none. Such a
+    session has a container of its own."""
 
 
 class CellErrorKind(StrEnum):

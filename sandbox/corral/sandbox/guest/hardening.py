@@ -10,7 +10,7 @@ from typing import Any
 
 from . import landlock, seccomp
 
-__all__ = ["Refused", "harden", "undumpable"]
+__all__ = ["Refused", "become", "harden", "undumpable"]
 
 PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 4, 38
 
@@ -28,10 +28,20 @@ def undumpable() -> None:
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
+def become(uid: int) -> None:
+    """Be this user for good."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+
+
 def harden(
-    uid: int, folder: str, limits: dict[str, int], readable: list[str] | None, may_lack: list[str]
+    uid: int, folder: str, limits: dict[str, int], readable: list[str] | None, may_lack: list[str], *, network: bool
 ) -> dict[str, Any]:
     """Become `uid` (0: stay who we are), make `folder` and give up everything else.
+
+    Args:
+        network: Whether TCP sockets may be made, to reach a proxy on the loopback device.
 
     Returns:
         What is in force, by name; the host compares it with what it asked for.
@@ -44,9 +54,7 @@ def harden(
     for name, value in limits.items():
         resource.setrlimit(getattr(resource, "RLIMIT_" + name), (value, value))
     if uid:
-        os.setgroups([])
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
+        become(uid)
     if os.geteuid() == 0 or os.getuid() == 0:
         raise Refused("a session must not be root")
     undumpable()
@@ -55,7 +63,7 @@ def harden(
     os.chdir(folder)
     ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     confined = landlock.confine(folder, readable)
-    applied: dict[str, Any] = {"landlock": confined, "seccomp": seccomp.confine(platform.machine())}
+    applied: dict[str, Any] = {"landlock": confined, "seccomp": seccomp.confine(platform.machine(), network)}
     if readable is not None and confined < SCOPES_SIGNALS:
         raise Refused("Landlock of Linux 6.12 or later is needed where sessions see other processes")
     for name, value in applied.items():

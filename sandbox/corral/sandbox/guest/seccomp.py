@@ -61,12 +61,20 @@ MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """platform.machine() -> column of the tables, AUDIT_ARCH of the kernel."""
 
 X32_BIT = 0x40000000
-AF_UNIX = 1
+AF_UNIX, AF_INET = 1, 2
+SOCK_STREAM, SOCK_TYPE_MASK = 1, 0xF
+IPPROTO_TCP = 6
 # CLONE_NEWTIME shares its bit with the signal mask of clone(2), where it cannot be asked for.
 NEW_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 
-LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data, little-endian
+LOAD, EQUAL, AT_LEAST, ANY_BIT, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
+NUMBER, ARCHITECTURE, FIRST_ARGUMENT, SECOND_ARGUMENT, THIRD_ARGUMENT = (
+    0,
+    4,
+    16,
+    24,
+    32,
+)  # offsets in struct seccomp_data, little-endian
 KILL, ALLOW, FAIL = 0x80000000, 0x7FFF0000, 0x00050000
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
@@ -74,12 +82,16 @@ PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 Instruction = tuple[int, int, int, int]
 
 
-def confine(machine: str) -> bool:
-    """Install the filter for this process and its children, for good; False on a machine we have no table for."""
+def confine(machine: str, network: bool) -> bool:
+    """Install the filter for this process and its children, for good; False on a machine we have no table for.
+
+    Args:
+        network: Whether they may make TCP sockets (IPv4), too.
+    """
     if machine not in MACHINES:
         return False
     column, architecture = MACHINES[machine]
-    program = _program(column, architecture)
+    program = _program(column, architecture, network)
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(code, len(code))
     # struct sock_fprog { unsigned short len; struct sock_filter *filter; }, padded to the pointer
@@ -91,7 +103,7 @@ def confine(machine: str) -> bool:
     return True
 
 
-def _program(column: int, architecture: int) -> list[Instruction]:
+def _program(column: int, architecture: int, network: bool) -> list[Instruction]:
     return [
         (LOAD, 0, 0, ARCHITECTURE),
         (EQUAL, 1, 0, architecture),
@@ -107,11 +119,28 @@ def _program(column: int, architecture: int) -> list[Instruction]:
         (ANY_BIT, 0, 1, NEW_NAMESPACES),
         (RETURN, 0, 0, FAIL | errno.EPERM),
         (RETURN, 0, 0, ALLOW),
-        (EQUAL, 0, 3, SOCKET[column]),
-        (LOAD, 0, 0, FIRST_ARGUMENT),
-        (EQUAL, 1, 0, AF_UNIX),
-        (RETURN, 0, 0, FAIL | errno.EAFNOSUPPORT),
+        *_sockets(SOCKET[column], network),
         (RETURN, 0, 0, ALLOW),
+    ]
+
+
+def _sockets(number: int, network: bool) -> list[Instruction]:
+    tcp = [
+        (EQUAL, 0, 6, AF_INET),
+        (LOAD, 0, 0, SECOND_ARGUMENT),
+        (AND, 0, 0, SOCK_TYPE_MASK),
+        (EQUAL, 0, 3, SOCK_STREAM),
+        (LOAD, 0, 0, THIRD_ARGUMENT),
+        (EQUAL, 2, 0, 0),
+        (EQUAL, 1, 0, IPPROTO_TCP),
+    ]
+    asked = tcp if network else []
+    return [
+        (EQUAL, 0, 3 + len(asked), number),
+        (LOAD, 0, 0, FIRST_ARGUMENT),
+        (EQUAL, 1 + len(asked), 0, AF_UNIX),
+        *asked,
+        (RETURN, 0, 0, FAIL | errno.EAFNOSUPPORT),
     ]
 
 

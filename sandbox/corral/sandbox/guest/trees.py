@@ -18,18 +18,18 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def kill_descendants() -> None:
-    """Stop every descendant until there is no new one, since what is stopped cannot fork; then kill them."""
+def kill_descendants(spare: int = 0) -> None:
+    """Stop every descendant but one until there is no new one, since what is stopped cannot fork; then kill them."""
     stopped: set[int] = set()
     for _ in range(ROUNDS):
-        fresh = _descendants() - stopped
+        fresh = _descendants() - stopped - {spare}
         if not fresh:
             break
         for pid in fresh:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGSTOP)
         stopped |= fresh
-    for pid in stopped | _descendants():
+    for pid in (stopped | _descendants()) - {spare}:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
 

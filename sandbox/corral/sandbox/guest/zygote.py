@@ -14,9 +14,9 @@ import time
 from types import FrameType
 from typing import Any, NoReturn
 
-from . import trees
+from . import egress, trees
 from .folders import remove
-from .hardening import harden, undumpable
+from .hardening import become, harden, undumpable
 from .preimports import preimport
 from .session import Session
 from .wire import PROTOCOL, Reader, Writer
@@ -41,7 +41,7 @@ def main(path: str) -> NoReturn:
     host.connect(path)
     gc.collect()
     gc.freeze()
-    zygote = Zygote(host)
+    zygote = Zygote(host, os.path.dirname(path))
     zygote.greet(token)
     zygote.serve()
 
@@ -54,10 +54,17 @@ def _drop_standard_streams() -> None:
 
 
 class Zygote:
-    """Forks sessions, ends them, and tells the host when one dies."""
+    """Forks sessions, ends them, and tells the host when one dies.
 
-    def __init__(self, host: socket.socket) -> None:
+    Args:
+        folder: Has our program, and what the host puts beside it.
+    """
+
+    def __init__(self, host: socket.socket, folder: str) -> None:
         self._host = host
+        self._folder = folder
+        self._relay = 0
+        """The process that carries connections out; 0 is none."""
         self._reader = Reader(host, descriptors=True)
         self._writer = Writer(host)
         self._users = True
@@ -136,16 +143,38 @@ class Zygote:
 
     def _become_session(self, message: dict[str, Any], descriptors: list[int]) -> NoReturn:
         try:  # whatever happens, this process must not return into the zygote's loop
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for ours in (self._host, self._woken, self._wake):
-                ours.close()
+            self._let_go()
             for descriptor in descriptors:
                 os.set_inheritable(descriptor, False)
             os.setsid()
-            _run_session(message, descriptors)
+            _run_session(message, descriptors, self._folder)
         finally:
             os._exit(70)
+
+    def _let_go(self) -> None:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for ours in (self._host, self._woken, self._wake):
+            ours.close()
+
+    def _network(self, message: dict[str, Any]) -> None:
+        """Open a port for sessions that may reach hosts."""
+        with egress.listen() as listener:
+            pid = self._fork()
+            if pid == 0:
+                self._become_relay(listener, message["uid"])
+            self._relay = pid
+            self._writer.send({"op": "network", "port": listener.getsockname()[1]})
+
+    def _become_relay(self, listener: socket.socket, uid: int) -> NoReturn:
+        try:
+            self._let_go()
+            if uid:
+                become(uid)
+            undumpable()
+            egress.serve(listener, f"{self._folder}/{egress.SOCKET}")
+        finally:
+            os._exit(0)
 
     def _adopt(self, message: dict[str, Any]) -> None:
         """From now on `pid`, a copy of a session, is a session: its death is told."""
@@ -177,7 +206,7 @@ class Zygote:
                     os.kill(pid, signal.SIGKILL)
             self._kill(uid, [-1])
         else:
-            trees.kill_descendants()
+            trees.kill_descendants(spare=self._relay)
         try:
             pid = self._fork()
         except OSError:  # full of another session's processes; what is left counts against `disk_bytes`
@@ -221,9 +250,7 @@ class Zygote:
         try:
             self._host.close()
             if self._users:
-                os.setgroups([])
-                os.setresgid(uid, uid, uid)
-                os.setresuid(uid, uid, uid)
+                become(uid)
             remove(folder)
         finally:
             os._exit(0)
@@ -248,10 +275,19 @@ def _only_wake(number: int, frame: FrameType | None) -> None:
     """The wake-up descriptor does the work; without a handler the kernel would not signal at all."""
 
 
-def _run_session(message: dict[str, Any], descriptors: list[int]) -> None:
+def _run_session(message: dict[str, Any], descriptors: list[int], program: str) -> None:
     try:
-        applied = harden(message["uid"], message["folder"], message["limits"], message["readable"], message["may_lack"])
+        applied = harden(
+            message["uid"],
+            message["folder"],
+            message["limits"],
+            message["readable"],
+            message["may_lack"],
+            network=bool(message["proxy"]),
+        )
         os.environ.update(HOME=message["folder"], TMPDIR=message["folder"], MPLBACKEND="module://guest.figures")
+        if message["proxy"]:
+            os.environ.update(_way_out(message["proxy"], program))
         sys.path.insert(0, message["folder"])
         session = Session(descriptors, message, applied)
     except Exception as error:  # noqa: BLE001 - the host gets to know it
@@ -259,3 +295,14 @@ def _run_session(message: dict[str, Any], descriptors: list[int]) -> None:
         Writer(socket.socket(fileno=descriptors[0])).send({"op": "failed", "reason": reason})
         return
     session.serve()
+
+
+def _way_out(port: int, program: str) -> dict[str, str]:
+    """What HTTP clients look for in the environment."""
+    proxy = f"http://127.0.0.1:{port}"
+    names = ("http_proxy", "https_proxy", "all_proxy")
+    found = {**dict.fromkeys(names, proxy), **dict.fromkeys([name.upper() for name in names], proxy)}
+    certificates = f"{program}/{egress.CERTIFICATES}"
+    if os.path.exists(certificates):
+        found.update(SSL_CERT_FILE=certificates, REQUESTS_CA_BUNDLE=certificates)
+    return found
