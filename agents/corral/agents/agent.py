@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, cast
@@ -229,6 +230,14 @@ class Agent(dspy.Module):
         if record.previous and not start.messages:
             start.messages.extend(journal.messages(record.previous))
         return await self.start(None, record.inputs, replace(start, resumed=record, session_id=record.session_id))
+
+    def within(self, limits: Limits) -> Self:
+        """This agent with one budget for all of its runs; tools and sandbox are shared with it."""
+        spent_from = self._given.budget
+        budget = Budget(limits) if spent_from is None else spent_from.child(limits)
+        other = copy(self)
+        other._given = replace(self._given, budget=budget)
+        return other
 
     @property
     def name(self) -> str:

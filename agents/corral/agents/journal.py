@@ -117,6 +117,9 @@ class Journal:
         )
         return [message_from_json(json.loads(row["data"])["message"]) for row in rows]
 
+    def __contains__(self, run_id: str) -> bool:
+        return bool(self._read("SELECT 1 FROM runs WHERE run_id = ? AND opening IS NOT NULL", run_id))
+
     def record(self, run_id: str) -> RunRecord:
         """What is known of one run.
 

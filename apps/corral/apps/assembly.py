@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -216,8 +215,15 @@ def make_agent(
     memory: Memory | None = None,
     approver: Approver | None = None,
     sinks: tuple[Sink, ...] = (),
+    agent_file: AgentFile | None = None,
+    folder: Path | None = None,
 ) -> Agent:
-    """The agent that the flags, or the agent file among them, describe; `stack` closes its journal and audit."""
+    """The agent that the flags or an agent file describe; `stack` closes its journal and audit.
+
+    Args:
+        agent_file: Flags that were given win over what it says; what is configured does not.
+        folder: Where the files are that it names.
+    """
     from corral.agents import Actions, Agent, Journal
     from corral.policy import ChainedAudit, Grants, Limits, Mode
 
@@ -234,11 +240,13 @@ def make_agent(
         "sinks": sinks,
         "journal": journal,
     }
-    if options.get("agent_file") is not None:
-        # Flags that were given win over what the file says.
-        given: dict[str, Any] = {"lm": model, "sandbox": sandbox, "policy": policy, "limits": limits_of(options)}
+    if agent_file is not None:
+        flags = _flags()
+        given: dict[str, Any] = {"sandbox": sandbox, "policy": policy, "limits": limits_of(flags)}
+        if "model" in flags or agent_file.model is None:
+            given["lm"] = model
         chosen = {name: value for name, value in given.items() if value is not None and value != Limits()}
-        return _agent_file(options["agent_file"]).make(options["agent_file"].parent, **kept, **chosen)
+        return agent_file.make(folder or Path(), **kept, **chosen)
     return Agent(
         signature,
         toolbox,
@@ -251,14 +259,11 @@ def make_agent(
     )
 
 
-def _agent_file(path: Path) -> AgentFile:
-    """The agent file; the functions that it names are looked for in its folder first."""
-    from corral.agents import AgentFile
-
-    folder = str(path.parent.resolve())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    return AgentFile.load(path)
+def _flags() -> dict[str, Any]:
+    """The options that were given on the command line."""
+    context = click.get_current_context()
+    given = click.core.ParameterSource.COMMANDLINE
+    return {name: value for name, value in context.params.items() if context.get_parameter_source(name) is given}
 
 
 def written_consent(patterns: tuple[str, ...]) -> Approver | None:
@@ -314,4 +319,4 @@ def limits_of(options: dict[str, Any]) -> Limits:
         "cost_usd": "max_cost",
         "seconds": "timeout",
     }
-    return Limits.model_validate({name: options[flag] for name, flag in names.items() if options[flag] is not None})
+    return Limits.model_validate({name: options[flag] for name, flag in names.items() if options.get(flag) is not None})

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections import Counter
+import uuid
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
@@ -25,11 +23,15 @@ from corral.apps.assembly import (
     read_settings,
     written_consent,
 )
-from corral.apps.failures import Exit, explained, fail
+from corral.apps.failures import Exit, explained
+from corral.apps.work import Work, work_of
 
 if TYPE_CHECKING:
     from corral.agents import Agent, ModelSpec, Result
+    from corral.apps.ledger import Ledger
+    from corral.apps.scripted import Outcome, Script
     from corral.apps.settings import Settings
+    from corral.apps.tasklist import BatchTask
 
 __all__ = ["batch"]
 
@@ -37,189 +39,133 @@ __all__ = ["batch"]
 @click.command()
 @click.argument("tasks", type=click.Path(path_type=Path))
 @agent_options
+@click.option(
+    "-f",
+    "--file",
+    "task_file",
+    type=click.Path(path_type=Path),
+    help="A scripted task (.yaml, .toml) or a function (.py) that every line gives inputs to.",
+)
+@click.option("--agent", "agent_file", type=click.Path(path_type=Path), help="An agent file, YAML, TOML or Markdown.")
 @click.option("--signature", default="task -> answer", show_default=True, help="Inputs and typed outputs.")
 @click.option("--results", type=click.Path(path_type=Path), help="Where results go; by default TASKS.results.jsonl.")
 @click.option("--concurrency", type=click.IntRange(1, 1000), default=8, show_default=True, help="Tasks at a time.")
-@click.option("--retries", type=click.IntRange(0, 10), default=1, show_default=True, help="Of a task that failed.")
+@click.option("--retries", type=click.IntRange(0, 10), default=1, show_default=True, help="When the model failed.")
 @click.pass_context
 def batch(ctx: click.Context, tasks: Path, **options: Any) -> None:
     """Run every task of TASKS, a JSON object a line: {"id": ..., "task": ...}, or the signature's inputs by name.
 
-    Results are appended as tasks end. Started again, tasks that have a good result are left out; so an interrupted
-    batch goes on, and failed tasks are tried anew. The exit status is 1 if some task failed.
+    A line may say what is expected: "expect": {"answer": {"contains": "hay"}}. Results are appended as tasks end.
+    Started again, tasks that have a good result are left out, failed ones are tried anew, and those that were cut off
+    go on from the journal without repeating what they did; a scripted task of several runs begins again. The exit
+    status is 1 if some task failed.
 
     \b
     corral batch questions.jsonl --model openai/gpt-4o-mini --concurrency 16
+    corral batch cities.jsonl -f task.yaml --agent agent.yaml
     """
     with explained(), ExitStack() as stack:
         settings = read_settings()
         model = model_of(settings, options)
-        if model is None:
+        work = work_of(ctx, options)
+        if model is None and work.agent is None:
             click.echo(NO_MODEL, err=True)
             raise click.exceptions.Exit(Exit.BAD_INPUT)
-        todo = _read_tasks(tasks)
+        from corral.apps.ledger import Ledger
+        from corral.apps.tasklist import read_tasks
+
         results = options["results"] or tasks.with_name(f"{tasks.name}.results.jsonl")
-        done = _read_done(results)
-        ledger = _Ledger(results, total=len(todo), left_out=sum(task.id in done for task in todo))
-        todo = [task for task in todo if task.id not in done]
-        anyio.run(_run_all, todo, ledger, settings, model, options, stack)
+        ledger = stack.enter_context(Ledger(results, read_tasks(tasks)))
+        anyio.run(_run_all, work, ledger, settings, model, options, stack)
     ledger.report()
     ctx.exit(Exit.ERROR if ledger.failures else Exit.DONE)
 
 
-@dataclass(frozen=True)
-class _Task:
-    id: str
-    inputs: dict[str, Any]
-
-
-@dataclass
-class _Ledger:
-    """Writes results, and counts them.
-
-    Attributes:
-        left_out: Tasks that had a good result from before.
-    """
-
-    path: Path
-    total: int
-    left_out: int
-    reasons: Counter[str] = field(default_factory=Counter[str])
-    failures: list[str] = field(default_factory=list[str])
-    tokens: int = 0
-
-    def add(self, task: _Task, result: Result) -> None:
-        from pydantic_core import to_jsonable_python
-
-        line = {
-            "id": task.id,
-            "ok": result.ok,
-            "reason": result.reason.value,
-            "outputs": to_jsonable_python(result.outputs, fallback=str),
-            "detail": result.detail,
-            "run_id": result.run_id,
-            "steps": result.steps,
-            "tool_calls": result.tool_calls,
-            "tokens": result.usage.tokens,
-            "cost_usd": result.usage.cost_usd,
-            "seconds": round(result.seconds, 3),
-        }
-        self.tokens += result.usage.tokens
-        self._write(line)
-
-    def refuse(self, task: _Task, problem: str) -> None:
-        """A task that could not be run at all."""
-        self._write({"id": task.id, "ok": False, "reason": "error", "outputs": None, "detail": problem})
-
-    def _write(self, line: dict[str, Any]) -> None:
-        # One write a line: what is on disk is whole lines, save perhaps the last.
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self.reasons[line["reason"]] += 1
-        if not line["ok"]:
-            self.failures.append(f"{line['id']}: {line['reason']} {line['detail']}".rstrip())
-        if sys.stderr.isatty():
-            click.echo(f"\r{self.left_out + self.reasons.total()}/{self.total}", err=True, nl=False)
-
-    def report(self) -> None:
-        if sys.stderr.isatty():
-            click.echo(err=True)
-        counts = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
-        before = f", {self.left_out} had a result already" if self.left_out else ""
-        click.echo(f"{self.total} tasks: {counts or 'none run'}{before}; {self.tokens} tokens; {self.path}", err=True)
-        for failure in self.failures[:20]:
-            click.echo(f"  {failure}", err=True)
-        if len(self.failures) > 20:
-            click.echo(f"  ... and {len(self.failures) - 20} more", err=True)
-
-
 async def _run_all(
-    todo: list[_Task],
-    ledger: _Ledger,
+    work: Work,
+    ledger: Ledger,
     settings: Settings,
-    model: ModelSpec,
+    model: ModelSpec | None,
     options: dict[str, Any],
     stack: ExitStack,
 ) -> None:
     sandbox = await choose_sandbox(options["sandbox"], options["kind"])
     try:
+        by_file = work.agent is not None and options["policy_file"] is None
         agent = make_agent(
             make_toolbox(options["mcp_config"], strict=True, pins=LOCK),
             settings,
             options,
             stack,
             model=model,
-            policy=read_policy(options["policy_file"]),
+            policy=None if by_file else read_policy(options["policy_file"]),
             signature=options["signature"],
             sandbox=sandbox,
             approver=written_consent(options["yes_to"]),
+            agent_file=work.agent,
+            folder=work.folder,
         )
         room = anyio.Semaphore(options["concurrency"])
         async with agent, anyio.create_task_group() as group:
-            for task in todo:
+            for task in ledger.todo:
                 await room.acquire()
-                group.start_soon(_run_one, agent, task, options["retries"], ledger, room)
+                group.start_soon(_run_one, agent, work.script, task, options["retries"], ledger, room)
     finally:
         if sandbox is not None:
             with anyio.CancelScope(shield=True):
                 await sandbox.close()
 
 
-async def _run_one(agent: Agent, task: _Task, retries: int, ledger: _Ledger, room: anyio.Semaphore) -> None:
-    from corral.agents import AgentError, StopReason
+async def _run_one(
+    agent: Agent, script: Script | None, task: BatchTask, retries: int, ledger: Ledger, room: anyio.Semaphore
+) -> None:
+    from corral.agents import AgentError
 
     try:
-        for attempt in range(retries + 1):
-            result = await agent.run(**task.inputs)
-            if result.reason is not StopReason.MODEL_ERROR or attempt == retries:
-                ledger.add(task, result)
-                return
+        if script is not None:
+            ledger.add(task, await _scripted(agent, script, task))
+        else:
+            ledger.add(task, await _plain(agent, task, retries, ledger))
     except AgentError as error:
         ledger.refuse(task, str(error))
+    except Exception as error:  # a function of the user's may raise anything: it is this task's, the others go on
+        if script is None:
+            raise
+        ledger.refuse(task, f"{type(error).__name__}: {error}")
     finally:
         room.release()
 
 
-def _read_tasks(path: Path) -> list[_Task]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise fail(f"{path}: the file can't be read: {problem}", Exit.BAD_INPUT) from error
-    tasks: list[_Task] = []
-    seen: set[str] = set()
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            value: Any = json.loads(line)
-        except ValueError:
-            raise fail(f"{path}:{number}: this is not a JSON object", Exit.BAD_INPUT) from None
-        if not isinstance(value, dict):
-            raise fail(f"{path}:{number}: this is not a JSON object", Exit.BAD_INPUT)
-        inputs = dict(cast("dict[str, Any]", value))
-        name = str(inputs.pop("id", number))
-        if name in seen:
-            raise fail(f"{path}:{number}: the id {name!r} stands here twice", Exit.BAD_INPUT)
-        seen.add(name)
-        tasks.append(_Task(name, inputs))
-    return tasks
+async def _scripted(agent: Agent, script: Script, task: BatchTask) -> Outcome:
+    from corral.apps.scripted import unmet_of
+
+    outcome = await script.run(agent, task.inputs)
+    return replace(outcome, unmet=(*outcome.unmet, *unmet_of(task.expect, outcome.outputs, outcome.results)))
 
 
-def _read_done(path: Path) -> set[str]:
-    """The ids with a good result; a torn last line counts as none, and is closed, so that the next one stands alone."""
-    if not path.exists():
-        return set()
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if text and not text.endswith("\n"):
-        with path.open("a", encoding="utf-8") as file:
-            file.write("\n")
-    done: set[str] = set()
-    for line in text.splitlines():
-        try:
-            value: Any = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict) and cast("dict[str, Any]", value).get("ok"):
-            done.add(str(cast("dict[str, Any]", value)["id"]))
-    return done
+async def _plain(agent: Agent, task: BatchTask, retries: int, ledger: Ledger) -> Outcome:
+    from corral.agents import StopReason
+    from corral.apps.scripted import outcome_of, unmet_of
+
+    result = await _continued(agent, ledger.cut_off(task))
+    for _ in range(retries + 1):
+        if result is not None and result.reason is not StopReason.MODEL_ERROR:
+            break
+        result = await _begun(agent, task, ledger)
+    assert result is not None
+    return outcome_of((result,), result.outputs, unmet_of(task.expect, result.outputs, (result,)))
+
+
+async def _begun(agent: Agent, task: BatchTask, ledger: Ledger) -> Result:
+    from corral.agents.start import Start
+
+    run_id = uuid.uuid4().hex
+    ledger.start(task, run_id)
+    return await agent.start(None, task.inputs, Start(run_id=run_id))
+
+
+async def _continued(agent: Agent, run_id: str | None) -> Result | None:
+    """The run that was cut off, gone on with; None if the journal does not have it, as it had not begun."""
+    if run_id is None or agent.journal is None or run_id not in agent.journal:
+        return None
+    return await agent.resume(run_id)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,9 +29,11 @@ from corral.apps.assembly import (
 from corral.apps.failures import Exit, explained, fail
 from corral.apps.schema import read_schema
 from corral.apps.terminal import printable
+from corral.apps.work import Work, work_of
 
 if TYPE_CHECKING:
-    from corral.agents import Agent, Result
+    from corral.agents import Result
+    from corral.apps.scripted import Outcome, Script
     from corral.policy import Sink
     from corral.sandbox import SandboxProvider
 
@@ -39,6 +43,15 @@ __all__ = ["run"]
 @click.command()
 @click.argument("task", required=False)
 @agent_options
+@click.option("-p", "--prompt", help="The task's text, for those who have it in their fingers; as TASK.")
+@click.option(
+    "-f",
+    "--file",
+    "task_file",
+    type=click.Path(path_type=Path),
+    help="The task from a file: text, a scripted task (.yaml, .toml), or a function task(agent, ...) (.py).",
+)
+@click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="An input of the signature or the file.")
 @click.option("--signature", default="task -> answer", show_default=True, help="Inputs and typed outputs.")
 @click.option("--agent", "agent_file", type=click.Path(path_type=Path), help="An agent file, YAML, TOML or Markdown.")
 @click.option("--json-schema", type=click.Path(path_type=Path), help="The answer is JSON that fits this schema.")
@@ -54,46 +67,55 @@ __all__ = ["run"]
 def run(ctx: click.Context, task: str | None, **options: Any) -> None:
     """Run one task and print its answer.
 
-    TASK is the task's text; without it, or with "-", it is read from stdin.
+    TASK is the task's text; without it, or with "-", it is read from stdin. Text that is piped in beside a TASK is
+    added to it as a marked block.
 
     \b
     corral run "Which file is the largest?" --mcp-config mcp.json --policy policy.yaml
-    git log -5 | corral run --kind codeact --model openai/m --api-base http://127.0.0.1:8000/v1
+    git log -5 | corral run "What changed?" --model openai/m --api-base http://127.0.0.1:8000/v1
+    corral run -f task.yaml --input city=Zurich --output-format json
     """
     with explained(), ExitStack() as stack:
-        text = _task(task)
+        work = work_of(ctx, options)
+        script = _script(task, options, work)
         _check_output(options["output"])
-        settings = read_settings()
-        model = model_of(settings, options)
-        if model is None and options["agent_file"] is None:
-            click.echo(NO_MODEL, err=True)
-            raise click.exceptions.Exit(Exit.BAD_INPUT)
-        by_file = options["agent_file"] is not None and options["policy_file"] is None
-        policy = None if by_file else read_policy(options["policy_file"])
-        signature = read_schema(options["json_schema"]) if options["json_schema"] else options["signature"]
-        # Strict: a script that lacks its tools should stop, not do something else.
-        toolbox = make_toolbox(options["mcp_config"], strict=True, pins=LOCK)
-        approver = written_consent(options["yes_to"])
-        sandbox = _sandbox(options, stack)
-        agent = make_agent(
-            toolbox,
-            settings,
-            options,
-            stack,
-            model=model,
-            policy=policy,
-            signature=signature,
-            sandbox=sandbox,
-            approver=approver,
-            memory=make_memory(settings, options["memory"], stack),
-            sinks=_watchers(options["output_format"]),
-        )
-        result = _run(agent, text)
-    _print_result(result, options["output_format"])
+        result = _outcome(script, work, options, stack)
+    _print(result, options["output_format"])
     if options["output"] is not None and result.outputs is not None:
         with explained():
             options["output"].write_text(_answer(result.outputs) + "\n", encoding="utf-8")
     ctx.exit(_status(result))
+
+
+def _outcome(script: Script, work: Work, options: dict[str, Any], stack: ExitStack) -> Outcome:
+    settings = read_settings()
+    model = model_of(settings, options)
+    if model is None and work.agent is None:
+        click.echo(NO_MODEL, err=True)
+        raise click.exceptions.Exit(Exit.BAD_INPUT)
+    by_file = work.agent is not None and options["policy_file"] is None
+    signature = read_schema(options["json_schema"]) if options["json_schema"] else options["signature"]
+    agent = make_agent(
+        # Strict: a script that lacks its tools should stop, not do something else.
+        make_toolbox(options["mcp_config"], strict=True, pins=LOCK),
+        settings,
+        options,
+        stack,
+        model=model,
+        policy=None if by_file else read_policy(options["policy_file"]),
+        signature=signature,
+        agent_file=work.agent,
+        folder=work.folder,
+        sandbox=_sandbox(options, stack),
+        approver=written_consent(options["yes_to"]),
+        memory=make_memory(settings, options["memory"], stack),
+        sinks=_watchers(options["output_format"]),
+    )
+    from corral.agents import run_in_background
+    from corral.apps.scripted import read_inputs
+
+    inputs = read_inputs(options["inputs"])
+    return run_in_background(lambda: script.run(agent, inputs))
 
 
 def _check_output(path: Path | None) -> None:
@@ -102,16 +124,56 @@ def _check_output(path: Path | None) -> None:
         raise fail(f"-o {path}: there is no such folder, or it is one", Exit.BAD_INPUT)
 
 
-def _task(argument: str | None) -> str:
-    if argument is not None and argument != "-":
+def _script(argument: str | None, options: dict[str, Any], work: Work) -> Script:
+    """What is to be run, from the one place that says it."""
+    from corral.apps.scripted import Prompt
+
+    path: Path | None = options["task_file"]
+    if sum(given is not None for given in (argument, options["prompt"], path)) > 1:
+        raise click.UsageError("give the task once: as TASK, with --prompt, or with --file")
+    if work.script is not None:
+        return work.script
+    text = _read(path) if path is not None else options["prompt"] if argument is None else argument
+    return Prompt(_with_stdin(text))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise fail(f"{path}: the file can't be read: {problem}", Exit.BAD_INPUT) from error
+
+
+def _with_stdin(text: str | None) -> str:
+    """The task's text; what is piped in is all of it, or a block beside it."""
+    if text is not None and text != "-":
         # Bytes that are no UTF-8 reach Python as lone surrogates, which nothing can be sent with.
-        return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    if sys.stdin is None or sys.stdin.isatty():
+        said = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").strip()
+        piped = _piped() if _is_pipe() else ""
+        # What is inside must not be able to end the block.
+        block = piped.replace("</stdin", "<\\/stdin")
+        said = f"{said}\n\n<stdin>\n{block}\n</stdin>" if piped else said
+    elif sys.stdin is None or sys.stdin.isatty():
         raise fail("there is no task; give one as an argument, or pipe one in", Exit.BAD_INPUT)
-    text = sys.stdin.buffer.read().decode("utf-8", "replace").strip()
-    if not text:
-        raise fail("there is no task; stdin was empty", Exit.BAD_INPUT)
-    return text
+    else:
+        said = _piped()
+    if not said:
+        raise fail("there is no task; its text is empty", Exit.BAD_INPUT)
+    return said
+
+
+def _piped() -> str:
+    return sys.stdin.buffer.read().decode("utf-8", "replace").strip()
+
+
+def _is_pipe() -> bool:
+    """Whether text is piped in, or redirected from a file; a terminal, /dev/null and a closed stdin are neither."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (AttributeError, OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
 
 
 def _sandbox(options: dict[str, Any], stack: ExitStack) -> SandboxProvider | None:
@@ -140,59 +202,53 @@ class _JsonLines:
         click.echo(to_json(event.to_json(), fallback=str).decode())
 
 
-def _run(agent: Agent, text: str) -> Result:
-    from corral.agents import DefinitionError
+def _print(outcome: Outcome, output_format: str) -> None:
+    if output_format == "json":
+        click.echo(json.dumps(_summary(outcome), ensure_ascii=False))
+    elif output_format == "text" and outcome.outputs is not None:
+        shown = _answer(outcome.outputs)
+        click.echo(printable(shown) if sys.stdout.isatty() else shown)
+    for problem in () if output_format == "json" else outcome.problems:
+        click.echo(f"corral: {problem}", err=True)
 
-    names = list(agent.signature.inputs)
-    if len(names) != 1:
-        raise DefinitionError(f"a task on the command line is one input; the signature has {', '.join(names)}")
-    return agent.run_sync(text)
+
+def _summary(outcome: Outcome) -> dict[str, Any]:
+    """One object; of several turns, what they came to together and each by itself."""
+    runs = [_run_summary(result) for result in outcome.results]
+    if len(runs) == 1 and not outcome.unmet:
+        return runs[0]
+    return {"ok": outcome.ok, "outputs": outcome.outputs, "unmet": list(outcome.unmet), "runs": runs}
 
 
-def _print_result(result: Result, output_format: str) -> None:
+def _run_summary(result: Result) -> dict[str, Any]:
     from pydantic_core import to_jsonable_python
 
-    outputs: Any = to_jsonable_python(result.outputs, fallback=str)
-    if output_format == "json":
-        usage = result.usage
-        summary = {
-            "run_id": result.run_id,
-            "reason": result.reason.value,
-            "outputs": outputs,
-            "text": result.text,
-            "detail": result.detail,
-            "steps": result.steps,
-            "tool_calls": result.tool_calls,
-            "seconds": round(result.seconds, 3),
-            "usage": {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens,
-                      "cached_tokens": usage.cached_tokens, "cost_usd": usage.cost_usd},
-        }  # fmt: skip
-        click.echo(json.dumps(summary, ensure_ascii=False))
-    elif output_format == "text":
-        if outputs is not None:
-            shown = _answer(outputs)
-            click.echo(printable(shown) if sys.stdout.isatty() else shown)
-        if not result.ok:
-            click.echo(f"corral: {result.detail or _why(result)}", err=True)
+    usage = result.usage
+    return {
+        "run_id": result.run_id,
+        "reason": result.reason.value,
+        "outputs": to_jsonable_python(result.outputs, fallback=str),
+        "text": result.text,
+        "detail": result.detail,
+        "steps": result.steps,
+        "tool_calls": result.tool_calls,
+        "seconds": round(result.seconds, 3),
+        "usage": {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens,
+                  "cached_tokens": usage.cached_tokens, "cost_usd": usage.cost_usd},
+    }  # fmt: skip
 
 
 def _answer(outputs: dict[str, Any]) -> str:
     """The one output's text, or JSON."""
-    from pydantic_core import to_jsonable_python
-
     value = next(iter(outputs.values())) if len(outputs) == 1 else outputs
-    return value if isinstance(value, str) else json.dumps(to_jsonable_python(value, fallback=str), ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _why(result: Result) -> str:
-    return f"the run ended at its limit on {result.reason.value}" if result.reason.is_limit else result.reason.value
-
-
-def _status(result: Result) -> Exit:
+def _status(outcome: Outcome) -> Exit:
     from corral.agents import StopReason
 
-    if result.ok:
-        return Exit.DONE
-    if result.reason.is_limit:
-        return Exit.LIMIT
-    return Exit.DENIED if result.reason is StopReason.DENIED else Exit.ERROR
+    for result in outcome.results:
+        if not result.ok:
+            limit = Exit.LIMIT if result.reason.is_limit else Exit.ERROR
+            return Exit.DENIED if result.reason is StopReason.DENIED else limit
+    return Exit.DONE if outcome.ok else Exit.ERROR
