@@ -18,6 +18,9 @@ from corral.tools.variables import expand
 
 __all__ = ["connect"]
 
+_TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS")
+"""Whom to trust behind a proxy that opens TLS: without them uvx and npx can't fetch a server. They hold no secret."""
+
 
 async def connect(
     name: str,
@@ -106,7 +109,8 @@ class _Attempt:
 
         args = [expand(arg, self._environ) for arg in config.args]
         env = {key: expand(value, self._environ) for key, value in config.env.items()}
-        return StdioTransport((config.command, *args), get_default_environment() | env, config.cwd)
+        trusted = {name: self._environ[name] for name in _TRUST if name in self._environ}
+        return StdioTransport((config.command, *args), get_default_environment() | trusted | env, config.cwd)
 
 
 def _explain_start(config: ServerConfig, error: OSError) -> str:
