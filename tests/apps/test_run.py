@@ -145,7 +145,10 @@ def test_the_answer_may_have_to_fit_a_schema(corral: Corral, tmp_path: Path) -> 
     assert "minimum" in server.bodies[1]["messages"][-1]["content"]
 
 
-def test_an_interrupted_run_ends_with_status_130_and_is_recorded(corral: Corral, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("stop", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_ends_with_its_status_and_is_recorded(
+    corral: Corral, tmp_path: Path, stop: signal.Signals, status: int
+) -> None:
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "CORRAL_HOME": str(tmp_path / "data")}
     with ScriptedServer([Reply("late", delay=30)]) as server:
         command = [sys.executable, "-m", "corral.apps", "run", "?", "--model", "openai/m", "--api-base", server.url]
@@ -155,8 +158,8 @@ def test_an_interrupted_run_ends_with_status_130_and_is_recorded(corral: Corral,
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             stopped = time.monotonic()
-            running.send_signal(signal.SIGINT)
-            assert running.wait(10) == 130
+            running.send_signal(stop)
+            assert running.wait(10) == status
             assert time.monotonic() - stopped < 3
             assert running.stderr is not None
             assert "Traceback" not in running.stderr.read()

@@ -10,6 +10,38 @@ from corral.apps.failures import Exit, fail
 
 __all__ = ["init"]
 
+SETTINGS = """\
+# Settings of this project; `corral config show` says where each value comes from. Keys belong into .env.
+# model = "openai/gpt-4o-mini"
+# api_base = "http://127.0.0.1:8000/v1"
+policy = "policy.yaml"
+max_steps = 20
+"""
+
+AGENT = """\
+# An agent: corral run --agent agent.yaml "How many words are in: to be or not to be"
+name: clerk
+signature: "task -> answer"
+instructions: Do the task. Count words with the tool, never by yourself.
+tools:
+  functions: ["words:word_count"]
+  # mcp: [mcp.json]
+policy: policy.yaml
+limits: {steps: 10, seconds: 60}
+"""
+
+WORDS = '''\
+"""Tools of our own: a function with types and a docstring is one."""
+
+from corral.tools import tool
+
+
+@tool(effect="read")
+def word_count(text: str) -> int:
+    """Count the words of a text."""
+    return len(text.split())
+'''
+
 POLICY = """\
 # What agents of this project may do. What no rule mentions is denied.
 version: 1
@@ -32,64 +64,57 @@ MCP = """\
 }
 """
 
-AGENT = '''\
-"""An agent with a tool of its own: python agent.py openai/gpt-4o-mini "How many words are in: to be or not to be"."""
-
-import sys
-
-from corral.agents import ReAct
-from corral.policy import Policy
-from corral.tools import tool
-
-
-@tool(effect="read")
-def word_count(text: str) -> int:
-    """Count the words of a text."""
-    return len(text.split())
-
-
-def make(lm) -> ReAct:
-    """The agent; `lm` is a model's name, such as "openai/gpt-4o-mini", or a ModelSpec."""
-    return ReAct("task -> answer", [word_count], lm=lm, policy=Policy.load("policy.yaml"))
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit('usage: python agent.py MODEL TASK, such as openai/gpt-4o-mini "How many words are in: to be"')
-    result = make(sys.argv[1]).run_sync(sys.argv[2])
-    print(result.text or result.detail)
-'''
+TASK = """\
+# A task with what is expected of it: corral run -f task.yaml
+agent: agent.yaml
+inputs: {text: to be or not to be}
+task: "How many words are in: ${text}"
+expect:
+  answer: {contains: "6"}
+  run.tool_calls: {min: 1}
+limits: {steps: 5}
+"""
 
 TEST = '''\
 """The agent with a scripted model: everything but its replies is real."""
 
-from agent import make
-
+from corral.agents import AgentFile
 from corral.agents.testing import Call, Reply, scripted_lm
 
 
 def test_the_agent_counts_words():
     lm, engine = scripted_lm([Reply(calls=[Call("word_count", {"text": "to be"})]), "There are 2."])
-    result = make(lm).run_sync("How many words are in: to be")
+    result = AgentFile.load("agent.yaml").make(lm=lm).run_sync("How many words are in: to be")
     assert result.outputs == {"answer": "There are 2."}
     assert result.tool_calls == 1
 '''
 
-FILES = {"policy.yaml": POLICY, "mcp.json": MCP, "agent.py": AGENT, "test_agent.py": TEST}
+FILES = {
+    "corral.toml": SETTINGS,
+    "agent.yaml": AGENT,
+    "words.py": WORDS,
+    "policy.yaml": POLICY,
+    "mcp.json": MCP,
+    "task.yaml": TASK,
+    "test_agent.py": TEST,
+}
 
 NEXT = """\
 Next, in {folder}:
-  pytest                                     the agent, with a scripted model
-  corral chat --policy policy.yaml           without a model: /tools, /call, /code
-  python agent.py openai/gpt-4o-mini "How many words are in: to be or not to be"
-  corral chat --mcp-config mcp.json          an MCP server, if uv is installed
+  python -m pytest                          # the agent, with a scripted model
+  corral policy check policy.yaml
+  corral tools list --mcp-config mcp.json   # an MCP server's; uvx comes with uv
+  corral chat --mcp-config mcp.json         # without a model: /tools, /call, /code
+With a model in corral.toml, and its key in the environment:
+  corral run --agent agent.yaml "How many words are in: to be or not to be"
+  corral run -f task.yaml
 """
 
 
 @click.command()
 @click.argument("folder", default=".", type=click.Path(file_okay=False, path_type=Path))
 def init(folder: Path) -> None:
-    """Make a small working project in FOLDER: an agent, its policy, an MCP configuration, a test.
+    """Make a small working project in FOLDER: an agent, a tool, a policy, an MCP configuration, a task, a test.
 
     Files that exist are never touched; if one does, nothing is written.
     """

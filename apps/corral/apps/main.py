@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 
 import click
@@ -13,6 +14,7 @@ __all__ = ["main"]
 COMMANDS = {
     "audit": ("corral.apps.audit", "Verify, show and export the audit of every effect."),
     "batch": ("corral.apps.batch", "Run many tasks from a file; goes on where it was interrupted."),
+    "completion": ("corral.apps.completion", "Complete commands and flags in bash, zsh or fish."),
     "config": ("corral.apps.config", "See what is configured, and where it comes from."),
     "demo": ("corral.apps.demo", "Show the main job in half a minute, with a scripted model."),
     "chat": ("corral.apps.chat", "Talk with an agent, or try tools and sandbox by hand."),
@@ -56,13 +58,19 @@ def cli() -> None:
     corral sandbox build
     corral doctor
 
-    Exit status: 0 done, 1 error, 2 bad input, 3 denied, 4 a limit reached, 130 interrupted.
+    Exit status: 0 done, 1 error, 2 bad input, 3 denied, 4 a limit reached, 130 interrupted, 143 terminated.
     """
+
+
+def _end(number: int, frame: object) -> None:
+    """A service manager's way of saying Ctrl-C: what was started is put away."""
+    raise SystemExit(128 + number)
 
 
 def main() -> None:
     """Run the command line; every failure that we know is one sentence on stderr and an exit status."""
     color = False if os.environ.get("NO_COLOR") else None
+    signal.signal(signal.SIGTERM, _end)
     try:
         status = cli.main(standalone_mode=False, color=color)
     except click.ClickException as error:
