@@ -3,6 +3,7 @@
 from corral.agents.agent import Agent, CodeAct, ReAct
 from corral.agents.agentfile import AgentFile
 from corral.agents.cache import AnswerCache
+from corral.agents.delegation import HandOff, Member, delegate, hand_off
 from corral.agents.door import run_in_background
 from corral.agents.errors import (
     AgentError,
@@ -36,10 +37,12 @@ __all__ = [
     "ContextOverflow",
     "DefinitionError",
     "FallbackModel",
+    "HandOff",
     "InlineSteps",
     "Interpreter",
     "Journal",
     "JournalError",
+    "Member",
     "Model",
     "ModelError",
     "ModelSpec",
@@ -54,5 +57,7 @@ __all__ = [
     "StopReason",
     "ToolsUnsupported",
     "UnknownOutcome",
+    "delegate",
+    "hand_off",
     "run_in_background",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import anyio
 
 from corral.agents.cells import PYTHON, CellOutcome, Cells
+from corral.agents.delegation import HandOff
 from corral.agents.effects import Effects
 from corral.agents.ending import Progress
 from corral.agents.prompt import SUBMIT
@@ -56,6 +57,11 @@ class Acting:
             answer or Answer(proposal, why, is_error=True) for proposal, answer in zip(proposals, given, strict=True)
         ]
 
+    @property
+    def delegates(self) -> bool:
+        """Whether there is an agent among the tools."""
+        return any(tool.verb == "delegate" for tool in self._toolbox.tools)
+
     async def close(self) -> None:
         """End the session of cells."""
         if self._cells is not None:
@@ -85,7 +91,7 @@ class Acting:
         if proposal.name == SUBMIT or (proposal.name == PYTHON.name and self._cells is not None):
             return False
         tool = self._toolbox.get(proposal.name)
-        return tool is None or tool.parallel
+        return tool is None or (tool.parallel and not isinstance(tool, HandOff))
 
     async def _perform(self, proposal: Proposal, number: int) -> Answer:
         if proposal.problem:
@@ -96,6 +102,8 @@ class Acting:
             return self._told(proposal, await self._cells.run(proposal.arguments))
         step = f"tool/{self._progress.steps}/{number}"
         outcome = await self._calls.make(proposal.name, proposal.arguments, proposal.id, step, problem=proposal.problem)
+        if not outcome.is_error and isinstance(self._toolbox.get(proposal.name), HandOff):
+            return self._progress.take_over(proposal, outcome.value)
         if outcome.kind == "unknown":
             self._progress.unknown.append(step)
         return Answer(proposal, outcome.text, outcome.is_error)

@@ -11,6 +11,7 @@ from typing import Any, Self, cast
 import dspy
 
 from corral.agents.assembly import Assembly, Role
+from corral.agents.caller import CALLER, sharing
 from corral.agents.collaborators import Collaborators, check_collaborators, toolbox_of, with_an_end
 from corral.agents.definition import Definition
 from corral.agents.door import run_in_background
@@ -29,11 +30,14 @@ from corral.policy import (
     Approver,
     Audit,
     Budget,
+    BudgetExceeded,
+    Denied,
     Event,
     Grants,
     Limits,
     Mode,
     Policy,
+    RateLimits,
     Sink,
 )
 from corral.sandbox import SandboxProvider
@@ -51,7 +55,7 @@ class Agent(dspy.Module):
 
     Args:
         signature: "inputs -> outputs" or a `dspy.Signature`; outputs are validated by their types.
-        tools: Functions, tools and sources such as MCP servers, or one toolbox.
+        tools: Functions, tools, other agents and sources such as MCP servers, or one toolbox.
         lm: A model's name, a `ModelSpec`, a `Model`, or a `dspy.LM`; None takes DSPy's current one at each run.
         sandbox: Where code runs; the agent closes its sessions, and the provider only if it made it. None takes the
             strongest there is, Docker before Monty, and never runs code outside of a sandbox.
@@ -113,7 +117,7 @@ class Agent(dspy.Module):
         self.mode = mode
         self._model = lm if isinstance(lm, Model) or lm is None else Model(lm)
         kit = Kit(toolbox_of(tools, artifacts), sandbox, bool(self.actions & Actions.CODE))
-        policy = policy or Policy.safe()
+        own_policy, policy = policy, policy or Policy.safe()
         asked = limits or Limits()
         self._given = Collaborators(
             name=name,
@@ -131,6 +135,8 @@ class Agent(dspy.Module):
             artifacts=artifacts,
             cell_timeout=cell_timeout,
             observation_chars=observation_chars,
+            own_policy=own_policy,
+            throttles=(RateLimits(policy.rates),) if policy.rates else (),
         )
         self._definition = Definition(
             signature=signature if isinstance(signature, str) else read.written,
@@ -245,6 +251,11 @@ class Agent(dspy.Module):
         return self._given.name
 
     @property
+    def description(self) -> str:
+        """What other agents are told of it: its instructions."""
+        return str(self.predict.signature.instructions)
+
+    @property
     def grants(self) -> Grants:
         """What people agreed to."""
         return self._given.grants
@@ -286,22 +297,39 @@ class Agent(dspy.Module):
         """`run`, with what a session or a stream adds to it."""
         bound = self._inputs(task, inputs)
         model = self._model or _current_model(self.predict)
-        await self._given.kit.open()
+        caller = CALLER.get()
+        if caller is None:
+            return await self._begin(model, bound, start, sharing(self._given), self.mode)
+        given, start, mode = caller.inherit(self._given, start, bound, self.mode)
         try:
-            return await self._run(model, bound, start)
-        finally:
-            await self._given.kit.close()
+            return await caller.delegate(self.name, bound, lambda: self._begin(model, bound, start, given, mode))
+        except (Denied, BudgetExceeded) as error:
+            return Result.not_started(start.run_id or "", error)
 
-    async def _run(self, model: Model, inputs: dict[str, Any], start: Start) -> Result:
+    async def _begin(
+        self, model: Model, inputs: dict[str, Any], start: Start, given: Collaborators, mode: Mode
+    ) -> Result:
+        await given.kit.open()
+        try:
+            return await self._run(model, inputs, start, given, mode)
+        finally:
+            await given.kit.close()
+
+    async def _run(
+        self, model: Model, inputs: dict[str, Any], start: Start, given: Collaborators, mode: Mode
+    ) -> Result:
         signature, predict = self.signature, self.predict
         role = Role(signature, predict.signature.instructions, predict.demos, self.actions)
-        life = Life.of(start, inputs, self._given.journal, self._given.sinks)
-        assembly = Assembly(self._given, life, self.mode)
+        life = Life.of(start, inputs, given.journal, given.sinks)
+        assembly = Assembly(given, life, mode)
         if not start.messages:
             start.messages.extend(opening(signature, role.demos))
         loop = assembly.loop(model, role, inputs)  # what is defined wrongly is said here, before anything is written
         life.begin(self.name, model.name, type(self).__name__)
-        return await loop.run()
+        try:
+            return await loop.run()
+        finally:
+            assembly.tell_caller(loop.usage)
 
 
 class ReAct(Agent):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from dspy.lm15 import Message
@@ -11,7 +12,7 @@ from corral.agents.errors import DefinitionError
 from corral.agents.meter import Meter
 from corral.agents.model import Model
 from corral.agents.result import StopReason
-from corral.policy import Budget, BudgetExceeded, Spend
+from corral.policy import Budget, BudgetExceeded, Reservation, Spend
 
 __all__ = ["Allowance", "Plan"]
 
@@ -88,6 +89,23 @@ class Allowance:
             raise self._out_of_room(prompt)
         cost = self._price.cost(prompt, answer) if self._price else 0.0
         return Plan(last, Spend(1, 0, prompt + answer, cost), answer)
+
+    @contextmanager
+    def kept(self, messages: Sequence[Message], *, only_if: bool) -> Generator[None]:
+        """Set aside what a final answer takes, as far as there is so much, while other agents spend from the budget."""
+        reservation = self._set_aside(self.meter.prompt(messages)) if only_if else None
+        try:
+            yield
+        finally:
+            if reservation is not None:
+                self._budget.settle(reservation, Spend())
+
+    def _set_aside(self, prompt: int) -> Reservation | None:
+        cost = self._price.cost(2 * prompt, self._final) if self._price else 0.0
+        for amount in (Spend(1, 0, 2 * prompt + self._final, cost), Spend(steps=1)):
+            with suppress(BudgetExceeded):
+                return self._budget.reserve(amount)
+        return None
 
     def seconds_for_work(self) -> float | None:
         """Seconds until only the time for a final answer is left; None is no limit."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from corral.agents.acting import Acting
+from corral.agents.caller import Caller
 from corral.agents.cells import Cells
 from corral.agents.collaborators import Collaborators
 from corral.agents.effects import Effects
@@ -19,7 +20,7 @@ from corral.agents.remembering import Remembering
 from corral.agents.signature import TaskSignature
 from corral.agents.toolcalls import ToolCalls
 from corral.memory import Scope
-from corral.policy import Budget, Gate, Mode
+from corral.policy import Budget, Gate, Mode, Usage
 
 __all__ = ["Assembly", "Role"]
 
@@ -50,8 +51,17 @@ class Assembly:
     def __init__(self, given: Collaborators, life: Life, mode: Mode) -> None:
         self._given = given
         self._life = life
-        self.effects = Effects(_gate(given, life, mode), life.steps, f"agent:{given.name}", f"user:{given.user}")
+        gate = _gate(given, life, mode)
+        caller = Caller(given, gate, life, mode, life.principals(given.name), given.throttles)
+        principal, user = f"agent:{given.name}", f"user:{given.user}"
+        self.effects = Effects(gate, life.steps, principal, user, caller=caller)
         self.calls = ToolCalls(given.kit.toolbox, self.effects, life.emitter, given.observation_chars, given.artifacts)
+
+    def tell_caller(self, usage: Usage) -> None:
+        """What the run has cost, told to the run that it works for."""
+        caller = self._life.start.caller
+        if caller is not None:
+            caller.below.add(usage, self.effects.gate.budget.spent)
 
     def loop(self, model: Model, role: Role, inputs: Mapping[str, Any]) -> Loop:
         """The loop over all of them; await its `run` once."""
@@ -87,8 +97,11 @@ class Assembly:
 
 
 def _gate(given: Collaborators, life: Life, mode: Mode) -> Gate:
-    limits = given.limits
-    budget = Budget(limits, seconds_spent=life.seconds) if given.budget is None else given.budget.child(limits)
+    limits, before = given.limits, life.seconds
+    if given.budget is None:
+        budget = Budget(limits, seconds_spent=before)
+    else:
+        budget = given.budget.child(limits, seconds_spent=before)
     return Gate(
         given.policy,
         budget,
@@ -97,5 +110,6 @@ def _gate(given: Collaborators, life: Life, mode: Mode) -> Gate:
         emitter=life.emitter,
         mode=mode,
         grants=given.grants,
-        session_id=life.start.session_id,
+        session_id=life.session_id,
+        throttles=given.throttles,
     )

@@ -127,7 +127,10 @@ class Cells:
         elif outcome.ran:
             self._to_run_again.append((cell, code, outcome))
         steps = self._effects.steps
-        made = steps.calls(f"{cell}/") if isinstance(steps, RecordedSteps) else 0
+        made = 0
+        if isinstance(steps, RecordedSteps):
+            made = steps.calls(f"{cell}/")
+            self._effects.charge_below(steps.below(f"{cell}/"))
         self._effects.charge_calls(made + outcome.ran)
         self._tell(cell, "", outcome, 0.0)
         return outcome

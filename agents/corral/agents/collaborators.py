@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from corral.agents.delegation import Member, delegate
 from corral.agents.errors import DefinitionError
 from corral.agents.journal import Journal
 from corral.agents.kit import Kit
 from corral.memory import Memory
-from corral.policy import Approver, Audit, Budget, Grants, Limits, Policy, Sink
+from corral.policy import Approver, Audit, Budget, Grants, Judge, Limits, Policy, Sink, Throttle
 from corral.tools import Artifacts, Tool, Toolbox, ToolSource
 
 __all__ = ["Collaborators", "check_collaborators", "toolbox_of", "with_an_end"]
@@ -23,6 +24,8 @@ class Collaborators:
 
     Attributes:
         kit: Tools and sandbox.
+        own_policy: The policy that the agent was given; None if it takes that of whom it works for, or the safe one.
+        throttles: What a team's runs share, such as the buckets of its rates.
         limits: Of one run, the policy's own among them.
         budget: What all runs spend from together.
     """
@@ -30,7 +33,7 @@ class Collaborators:
     name: str
     user: str
     kit: Kit
-    policy: Policy
+    policy: Judge
     limits: Limits
     budget: Budget | None
     approver: Approver | None
@@ -42,13 +45,15 @@ class Collaborators:
     artifacts: Artifacts | None
     cell_timeout: float
     observation_chars: int
+    own_policy: Policy | None = None
+    throttles: tuple[Throttle, ...] = ()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Collaborators:
         # DSPy's optimisers copy agents: the copies spend from the same budget and write to the same journal.
         return self
 
 
-_DEFAULT_STEPS = 30
+_DEFAULTS = {"steps": 30, "depth": 4}
 """For agents whose limits name none: enough for most tasks, and an end for those that go round in circles."""
 
 _NEEDED: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -90,9 +95,11 @@ def toolbox_of(
         if artifacts is not None:
             raise DefinitionError("a ready toolbox takes its own artifacts: Toolbox(..., artifacts=...)")
         return tools
-    return Toolbox(*tools) if artifacts is None else Toolbox(*tools, artifacts)
+    sources = [delegate(tool) if isinstance(tool, Member) else tool for tool in tools]
+    return Toolbox(*sources) if artifacts is None else Toolbox(*sources, artifacts)
 
 
 def with_an_end(limits: Limits) -> Limits:
-    """The limits, with a number of steps where they name none."""
-    return limits if "steps" in limits.model_fields_set else limits.model_copy(update={"steps": _DEFAULT_STEPS})
+    """The limits, with a number of steps and of levels of agents where they name none."""
+    missing = {name: most for name, most in _DEFAULTS.items() if name not in limits.model_fields_set}
+    return limits.model_copy(update=missing)

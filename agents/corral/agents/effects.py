@@ -5,11 +5,13 @@ Each passes the gate and is a step. A test reads the source to see that nothing 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from dspy.lm15 import Request
 
+from corral.agents.caller import Below, Caller
 from corral.agents.errors import ReplayDiverged
 from corral.agents.generation import GENERATION, Generation
 from corral.agents.model import Model
@@ -33,15 +35,21 @@ class Effects:
     Args:
         principal: The agent, as rules name it: "agent:NAME".
         user: On whose behalf, "user:NAME".
+        caller: The run as those see it that its tools start; None lets them be runs of their own.
     """
 
-    def __init__(self, gate: Gate, steps: Steps, principal: str, user: str) -> None:
+    def __init__(self, gate: Gate, steps: Steps, principal: str, user: str, *, caller: Caller | None = None) -> None:
         self.gate = gate
         self.steps = steps
         self._principal = principal
         self._user = user
-        self.seen = Label.user()
+        self._caller = caller
+        self._via = caller.principals[:-1] if caller is not None else ()
+        above = caller.life.start.caller if caller is not None else None
+        self.seen = above.label if above is not None else Label.user()
         """The join of everything that the model has read: what it proposes derives from this."""
+        self.below = Below()
+        """What the runs below this one have cost; its budget has it too."""
 
     def network(self) -> Network | None:
         """What code may reach: each connection passes the gate; None where the policy opens no host."""
@@ -104,15 +112,20 @@ class Effects:
         given = dict(arguments)
         kept = self.steps.recorded(step)
         if kept is not None:
-            return self._again(kept, OBSERVATION, _ONE_CALL if again is None else Spend())
+            if again is not None:
+                return self._again(kept, OBSERVATION, Spend())
+            self.charge_below(Below.from_json(kept))
+            return self._again(kept, OBSERVATION, _ONE_CALL)
         if again is not None:
             raise ReplayDiverged(again, f"it called {tool.name} as it had not done before")
-        action = self._action(tool.resource, "call", given, read_only=tool.read_only, schema_hash=tool.schema_hash)
+        action = self._action(tool.resource, tool.verb, given, read_only=tool.read_only, schema_hash=tool.schema_hash)
 
         async def effect(admission: Admission) -> Observation:
-            return await self.steps.call(
-                step, lambda: tool.call(given, admission), codec=OBSERVATION, effect=tool.effect.value
-            )
+            with self._calling(step, tool.resource) as below:
+                codec: Codec[Observation] = Codec(lambda seen: below.beside(OBSERVATION.dump(seen)), OBSERVATION.load)
+                return await self.steps.call(
+                    step, lambda: tool.call(given, admission), codec=codec, effect=tool.effect.value
+                )
 
         return await self._perform(step, action, effect)
 
@@ -216,6 +229,23 @@ class Effects:
         """Pay for a cell that an earlier process ran, and for what it called."""
         self._charge(Spend(tool_calls=number))
 
+    def charge_below(self, below: Below) -> None:
+        """Pay for what an earlier process ran below this run."""
+        self._charge(below.spent)
+        self.below.add(below.usage, below.spent)
+
+    @contextmanager
+    def _calling(self, step: str, leave: str) -> Generator[Below]:
+        """Let runs that start in it work for this one."""
+        if self._caller is None:
+            yield Below()
+            return
+        with self._caller.at(step, self.seen, leave) as below:
+            try:
+                yield below
+            finally:
+                self.below.add(below.usage, below.spent)
+
     def _charge(self, spent: Spend) -> None:
         budget = self.gate.budget
         budget.settle(budget.reserve(Spend()), spent)
@@ -231,7 +261,7 @@ class Effects:
     ) -> Action:
         given = arguments or {}
         labels = dict.fromkeys(given, self.seen)
-        return Action(resource, verb, self._principal, self._user, given, labels, read_only, schema_hash)
+        return Action(resource, verb, self._principal, self._user, given, labels, read_only, schema_hash, self._via)
 
 
 def _cost(reserve: Spend, generation: Generation) -> Spend:

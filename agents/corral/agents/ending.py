@@ -43,6 +43,16 @@ class Progress:
         self.reason = StopReason.DONE
         return Answer(proposal, "accepted")
 
+    def take_over(self, proposal: Proposal, value: Any) -> Answer:
+        """End with what another agent came to, where it is a whole answer."""
+        try:
+            self.outputs = self.signature.read_text(value) if isinstance(value, str) else self.signature.check(value)
+        except InvalidOutputs as error:
+            return Answer(proposal, f"{value}\n(this does not fit what you have to answer: {error})", is_error=True)
+        self.text = value if isinstance(value, str) else self.text
+        self.reason = StopReason.DONE
+        return Answer(proposal, "its answer is the answer")
+
     def finish_with(self, text: str) -> str | None:
         """End with plain text where it is a whole answer; else what the model is to be told."""
         try:
@@ -73,13 +83,3 @@ class Progress:
             self.detail = f"the final answer was not accepted: {error}"
         if self.outputs is not None and self.steps == 1:
             self.reason = StopReason.DONE
-
-    def add_usage(self, other: Usage) -> None:
-        one = self.usage
-        cost = (one.cost_usd or 0.0) + (other.cost_usd or 0.0)
-        self.usage = Usage(
-            one.input_tokens + other.input_tokens,
-            one.output_tokens + other.output_tokens,
-            one.cached_tokens + other.cached_tokens,
-            None if other.cost_usd is None and one.cost_usd is None else cost,
-        )

@@ -128,6 +128,10 @@ class Journal:
         """
         return read_record(self.path, run_id, self._read)
 
+    def find(self, run_id: str) -> RunRecord | None:
+        """What is known of one run; None if there is none."""
+        return self.record(run_id) if self._read("SELECT 1 FROM runs WHERE run_id = ?", run_id) else None
+
     def begin(self, opening: Opening) -> None:
         """Keep what a run starts from, ahead of its first event."""
         self._writer.put(opening.insert)

@@ -70,6 +70,22 @@ class Life:
     def run_id(self) -> str:
         return self.emitter.run_id
 
+    @property
+    def is_resumed(self) -> bool:
+        """Whether it goes on from where an earlier process stopped."""
+        return self.start.resumed is not None
+
+    @property
+    def session_id(self) -> str | None:
+        """The session that a person sees: of the run, or of the one that it works for."""
+        caller = self.start.caller
+        return self.start.session_id or (caller.life.session_id if caller is not None else None)
+
+    def principals(self, name: str) -> tuple[str, ...]:
+        """The agents from the first one that had it delegated down to this run's own."""
+        caller = self.start.caller
+        return (*(caller.principals if caller is not None else ()), f"agent:{name}")
+
     def approver(self, approver: Approver | None) -> Approver | None:
         """The approver, whose answers are steps where steps are kept."""
         if approver is None or type(self.steps) is InlineSteps:
@@ -82,4 +98,15 @@ class Life:
         if self.journal is not None and start.resumed is None:
             before = start.messages[self.heard :]
             self.journal.begin(Opening(self.run_id, self.inputs, tuple(before), start.session_id, start.previous))
-        self.emitter.emit(RunStarted(agent=agent, model=model, kind=kind, inputs=self.inputs))
+        caller = start.caller
+        above = (caller.life.run_id, caller.step) if caller is not None else (None, None)
+        self.emitter.emit(
+            RunStarted(
+                agent=agent,
+                model=model,
+                kind=kind,
+                inputs=self.inputs,
+                parent_run_id=above[0],
+                parent_step=above[1],
+            )
+        )

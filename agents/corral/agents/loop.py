@@ -36,6 +36,7 @@ from corral.policy import (
     RunFinished,
     StepStarted,
     TextDelta,
+    Usage,
 )
 from corral.sandbox import SandboxError
 
@@ -89,6 +90,11 @@ class Loop:
         self._allowance = Allowance(self._budget, model, self._meter)
         self._talk = Conversation(task.messages, emitter, self._meter, task.heard)
         self._adapting = Adapting(effects.steps, model)
+
+    @property
+    def usage(self) -> Usage:
+        """Of the model calls of this run and of those below it, so far."""
+        return self._progress.usage + self._effects.below.usage
 
     async def run(self) -> Result:
         """Run to the end. Cancelling it ends model, tools and cells, and is noted before it goes on."""
@@ -151,7 +157,7 @@ class Loop:
         with anyio.move_on_after(None if again else seconds):
             generation = await self._generate(plan)
             self._meter.note(len(self._talk.messages) + 1, generation)
-            self._progress.add_usage(generation.usage)
+            self._progress.usage += generation.usage
             self._emitter.emit(
                 ModelCalled(
                     step=self._progress.steps,
@@ -201,7 +207,8 @@ class Loop:
 
     async def _act(self, proposals: list[Proposal]) -> None:
         """Do what the model proposed, and tell it what came of it."""
-        answers = await self._acting.act(proposals, self._allowance.seconds_for_work())
+        with self._allowance.kept(self._talk.messages, only_if=self._acting.delegates):
+            answers = await self._acting.act(proposals, self._allowance.seconds_for_work())
         self._talk.add(self._offer.protocol.results(answers))
         if self._offer.functions and self._adapting.keeps_failing(proposals):
             self._speak_text()
@@ -248,7 +255,7 @@ class Loop:
         finished = RunFinished(
             reason=(progress.reason or StopReason.ERROR).value,
             outputs=to_jsonable_python(progress.outputs, fallback=str),
-            usage=progress.usage,
+            usage=self.usage,
             steps=progress.steps,
             tool_calls=self._budget.spent.tool_calls,
             seconds=self._budget.seconds_spent(),
@@ -266,7 +273,7 @@ class Loop:
             reason=progress.reason or StopReason.ERROR,
             outputs=progress.outputs,
             text=progress.text,
-            usage=progress.usage,
+            usage=self.usage,
             steps=progress.steps,
             tool_calls=self._budget.spent.tool_calls,
             seconds=self._budget.seconds_spent(),
@@ -275,4 +282,6 @@ class Loop:
             repairs=progress.repairs,
             unknown=tuple(progress.unknown),
             compactions=self._talk.compactions,
+            spent=self._budget.spent,
+            label=self._effects.seen,
         )

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
+from corral.agents.caller import Below
 from corral.agents.errors import UnknownOutcome
 from corral.agents.journal import Journal
 from corral.agents.records import RunRecord, StoredStep
@@ -56,6 +57,14 @@ class RecordedSteps(InlineSteps):
     def calls(self, prefix: str) -> int:
         """How many of the stored steps whose names begin so were let through."""
         return sum(refusal_from_json(self._stored[name].data) is None for name in self.names(prefix))
+
+    def below(self, prefix: str) -> Below:
+        """What the runs below those steps have cost."""
+        below = Below()
+        for name in self.names(prefix):
+            one = Below.from_json(self._stored[name].data)
+            below.add(one.usage, one.spent)
+        return below
 
     def names(self, prefix: str) -> set[str]:
         """The stored steps whose names begin so."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from dspy.lm15 import Message
 
-from corral.policy import Usage
+from corral.policy import BudgetExceeded, Denied, Label, Spend, Usage
 
 __all__ = ["Result", "StopReason"]
 
@@ -22,6 +22,8 @@ class StopReason(StrEnum):
     TOKENS = "tokens"
     COST = "cost_usd"
     SECONDS = "seconds"
+    DEPTH = "depth"
+    """Agents that delegate to agents that delegate: as deep as this no agent may."""
     DENIED = "denied"
     """The policy refused what the run can't go on without: its model."""
     MODEL_ERROR = "model_error"
@@ -36,7 +38,9 @@ class StopReason(StrEnum):
         return self in _LIMITS
 
 
-_LIMITS = frozenset((StopReason.STEPS, StopReason.TOOL_CALLS, StopReason.TOKENS, StopReason.COST, StopReason.SECONDS))
+_LIMITS = frozenset(
+    (StopReason.STEPS, StopReason.TOOL_CALLS, StopReason.TOKENS, StopReason.COST, StopReason.SECONDS, StopReason.DEPTH)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +52,16 @@ class Result:
             that the model gave from what it had.
         text: What the model said last, if anything.
         detail: A sentence on how it ended, for a person; empty when `reason` says it all.
-        steps: Model calls made.
-        tool_calls: Tool calls and cells made, those by code included.
+        steps: Its own model calls.
+        tool_calls: Tool calls and cells made, those by code and by agents that it delegated to included.
         seconds: Wall time.
         messages: The conversation as the model saw it last; old steps may have become a summary.
         repairs: How often the model had to be told that its answer could not be used: calls that can't be read,
             outputs that don't fit, answers that say nothing; and once if the protocol was changed.
         compactions: How often old steps became a summary.
+        usage: Of all model calls, those of agents that it delegated to included.
+        spent: What it took from its budget, with all that was delegated.
+        label: Of the answer: the join of all that the model had read.
         unknown: Steps that must not be repeated and were cut off, so that nobody knows what they did.
     """
 
@@ -71,6 +78,14 @@ class Result:
     repairs: int = 0
     unknown: tuple[str, ...] = ()
     compactions: int = 0
+    spent: Spend = field(default_factory=Spend)
+    label: Label = field(default_factory=Label.user)
+
+    @classmethod
+    def not_started(cls, run_id: str, error: Denied | BudgetExceeded) -> Result:
+        """A run that was to be delegated, and was refused."""
+        reason = StopReason(error.limit) if isinstance(error, BudgetExceeded) else StopReason.DENIED
+        return cls(run_id, reason, None, "", Usage(), 0, 0, 0.0, str(error))
 
     @property
     def ok(self) -> bool:

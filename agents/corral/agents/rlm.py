@@ -16,6 +16,7 @@ from pydantic_core import to_jsonable_python
 
 from corral.agents.agent import Agent
 from corral.agents.assembly import Assembly
+from corral.agents.collaborators import Collaborators
 from corral.agents.effects import Effects
 from corral.agents.ending import Progress
 from corral.agents.errors import AgentError, DefinitionError, JournalError
@@ -26,7 +27,7 @@ from corral.agents.prompt import Actions
 from corral.agents.result import Result, StopReason
 from corral.agents.start import Start
 from corral.agents.toolcalls import ToolCalls
-from corral.policy import BudgetExceeded, Denied, Emitter, ModelCalled, RunFinished, Spend, StepStarted
+from corral.policy import BudgetExceeded, Denied, Emitter, Mode, ModelCalled, RunFinished, Spend, StepStarted
 from corral.sandbox import Host, Sandbox, SandboxError, SandboxProvider, SandboxSpec
 from corral.tools import Tool
 
@@ -58,12 +59,13 @@ class RLM(Agent):
         self._max_iters = max_iters
         self._max_llm_calls = max_llm_calls
 
-    async def _run(self, model: Model, inputs: dict[str, Any], start: Start) -> Result:
+    async def _run(
+        self, model: Model, inputs: dict[str, Any], start: Start, given: Collaborators, mode: Mode
+    ) -> Result:
         if start.resumed is not None:
             raise DefinitionError("an RLM can't be resumed: its calls have no order of their own")
-        given = self._given
         life = Life.of(start, inputs, given.journal, given.sinks)
-        assembly = Assembly(given, life, self.mode)
+        assembly = Assembly(given, life, mode)
         effects = assembly.effects
         life.begin(self.name, model.name, type(self).__name__)
         progress = Progress(self.signature)
@@ -87,6 +89,7 @@ class RLM(Agent):
                 _finish(life.emitter, effects, progress)
             except JournalError as error:
                 progress.end(StopReason.ERROR, error)
+            assembly.tell_caller(progress.usage + effects.below.usage)
         return _result(life.emitter, effects, progress)
 
     async def _lead(self, lm: dspy.LM, interpreter: _Interpreter, tools: list[Any], inputs: dict[str, Any]) -> Any:
@@ -165,7 +168,7 @@ class _Bridge:
         asked = replace(request, model=model.name, config=model.config())
         generation = await self.effects.generate(model, asked, step, Spend(steps=1), None)
         usage = generation.usage
-        progress.add_usage(usage)
+        progress.usage += usage
         called = ModelCalled(
             step=step,
             model=generation.model or model.name,
@@ -255,7 +258,7 @@ def _finish(emitter: Emitter, effects: Effects, progress: Progress) -> None:
         RunFinished(
             reason=(progress.reason or StopReason.ERROR).value,
             outputs=to_jsonable_python(progress.outputs, fallback=str),
-            usage=progress.usage,
+            usage=progress.usage + effects.below.usage,
             steps=progress.steps,
             tool_calls=budget.spent.tool_calls,
             seconds=budget.seconds_spent(),
@@ -271,9 +274,11 @@ def _result(emitter: Emitter, effects: Effects, progress: Progress) -> Result:
         reason=progress.reason or StopReason.ERROR,
         outputs=progress.outputs,
         text="",
-        usage=progress.usage,
+        usage=progress.usage + effects.below.usage,
         steps=progress.steps,
         tool_calls=budget.spent.tool_calls,
         seconds=budget.seconds_spent(),
         detail=progress.detail,
+        spent=budget.spent,
+        label=effects.seen,
     )

@@ -50,13 +50,13 @@ class TaskSignature:
         outputs: dict[str, FieldInfo] = dict(parsed.output_fields)
         if not inputs or not outputs:
             raise DefinitionError(f"the signature {signature!r} needs an input and an output, as in 'task -> answer'")
-        fields: dict[str, Any] = {name: (_annotation(field), _described(field)) for name, field in outputs.items()}
-        model = create_model("Outputs", __config__=ConfigDict(extra="forbid"), **fields)
-        schema = model.model_json_schema()
-        schema.pop("title", None)
-        for prop in schema["properties"].values():
-            prop.pop("title", None)
-        return cls(inputs, outputs, model, schema)
+        model = _model("Outputs", outputs)
+        return cls(inputs, outputs, model, _schema(model))
+
+    @property
+    def inputs_schema(self) -> dict[str, Any]:
+        """The JSON Schema of the inputs, for those that are asked for them."""
+        return _schema(_model("Inputs", self.inputs))
 
     @property
     def written(self) -> str:
@@ -156,6 +156,19 @@ def json_in(text: str) -> Any | None:
         return json.loads(stripped)
     except ValueError:
         return None
+
+
+def _model(name: str, named: Mapping[str, FieldInfo]) -> type[BaseModel]:
+    fields: dict[str, Any] = {name: (_annotation(field), _described(field)) for name, field in named.items()}
+    return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    schema = model.model_json_schema()
+    schema.pop("title", None)
+    for prop in schema["properties"].values():
+        prop.pop("title", None)
+    return schema
 
 
 def _annotation(field: FieldInfo) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from dspy.lm15 import Message
 
+from corral.agents.caller import Caller
 from corral.agents.records import RunRecord
 from corral.agents.steps import Steps
 from corral.policy import Sink
@@ -25,6 +26,7 @@ class Start:
         resumed: The run that goes on, as its journal knows it.
         run_id: A name from outside; a fresh one by default.
         steps: What makes the run durable, where it is not the agent's journal.
+        caller: The run that it works for.
     """
 
     sinks: tuple[Sink, ...] = ()
@@ -36,3 +38,4 @@ class Start:
     resumed: RunRecord | None = None
     run_id: str | None = None
     steps: Steps | None = None
+    caller: Caller | None = None

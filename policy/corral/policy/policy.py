@@ -111,8 +111,8 @@ class Policy(BaseModel):
     def safe(cls) -> Policy:
         """The policy of those who wrote none: models, sandboxed code and tools declared read-only may go on.
 
-        Memory and agents that the program itself handed to the agent may be used: none has more rights than who
-        it works for. Everything else asks a person.
+        Memory and agents that the program itself handed to the agent may be used: none has more rights than the one
+        that it works for. Everything else asks a person.
         """
         return _SAFE
 
