@@ -17,6 +17,7 @@ from corral.tools import StdioServer
 NODE_PACKAGES = (
     "@modelcontextprotocol/server-everything@2026.8.31",
     "@modelcontextprotocol/server-filesystem@2026.8.31",
+    "@modelcontextprotocol/server-memory@2026.8.31",
 )
 
 
@@ -43,7 +44,7 @@ def docker_image() -> None:
 
 @pytest.fixture(scope="session")
 def node_server(request: pytest.FixtureRequest) -> Callable[..., StdioServer]:
-    """Makes the configuration of an npm server ("everything", "filesystem"), installed once into pytest's cache.
+    """Makes the configuration of an npm server such as "everything", installed once into pytest's cache.
 
     Without Node the test is skipped, but fails where CI=true: there it must run.
     """

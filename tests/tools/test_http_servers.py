@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sys
 import time
@@ -12,12 +13,15 @@ from typing import Any
 import anyio
 import pytest
 
+from corral.policy import Action, Gate
 from corral.tools import (
     HttpServer,
     MCPServer,
     OAuthClient,
     Observation,
+    PerUser,
     StdioServer,
+    TokenError,
     Tool,
     Toolbox,
     ToolSourceError,
@@ -241,3 +245,49 @@ async def test_megabytes_over_http_arrive_fast(perform: Perform, web: Process) -
         seen = await perform(box["web_big"], {})
         assert len(seen.text) == 5_000_000
         assert time.perf_counter() - start < 5
+
+
+class Badge:
+    """A token of one person, or none at all."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+
+    async def token(self, *, refused: str | None = None) -> str:
+        return self.word
+
+    def secrets(self) -> tuple[str, ...]:
+        return (self.word,)
+
+
+async def test_each_users_calls_carry_that_users_token_over_a_connection_of_its_own(gate: Gate, web: Process) -> None:
+    asked: list[str] = []
+
+    def badge_of(user: str) -> Badge:
+        asked.append(user)
+        if user == "user:mallory":
+            raise TokenError("badges", "mallory has none")
+        return Badge(f"badge-of-{user.removeprefix('user:')}")
+
+    async def headers_of(user: str, tool: Tool) -> Observation:
+        action = Action(tool.resource, "call", user=user)
+        return await gate.perform(action, lambda admission: tool.call({}, admission))
+
+    config = HttpServer(f"{url_of(web)}", auth=PerUser(badge_of, listing="user:shared"))
+    async with Toolbox(MCPServer("web", config)) as box:
+        assert box.failures == {}
+        seen: dict[str, Observation] = {}
+
+        async def ask(user: str) -> None:
+            seen[user] = await headers_of(user, box["web_fingerprint"])
+
+        async with anyio.create_task_group() as group:
+            for user in ("user:ada", "user:bob", "user:mallory"):
+                group.start_soon(ask, user)
+        again = await headers_of("user:ada", box["web_fingerprint"])
+    prints = {user: hashlib.sha256(f"Bearer badge-of-{user[5:]}".encode()).hexdigest() for user in seen}
+    assert seen["user:ada"].text == again.text == prints["user:ada"]
+    assert seen["user:bob"].text == prints["user:bob"]
+    assert seen["user:mallory"].is_error
+    assert "mallory has none" in seen["user:mallory"].text
+    assert sorted(asked) == ["user:ada", "user:bob", "user:mallory", "user:shared"]

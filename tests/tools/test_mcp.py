@@ -326,8 +326,8 @@ def test_no_process_is_left_when_the_loop_ends_without_closing(server: Server, i
     async def forget() -> int:
         source = server("odd")
         await source.__aenter__()
-        assert source._link is not None
-        return int((await (await source._link.live()).call("pid", {})).content[0].text)
+        assert source._links is not None
+        return int((await (await source._links.first.live()).call("pid", {})).content[0].text)
 
     assert not is_alive(asyncio.run(forget()))
 

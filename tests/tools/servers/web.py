@@ -6,6 +6,7 @@ it says that tokens come from there.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -28,6 +29,7 @@ TOOLS = [
     types.Tool(name="die", description="Kill this process.", input_schema=OBJECT),
     types.Tool(name="die once", description="The first time.", input_schema=OBJECT, annotations=IDEMPOTENT),
     types.Tool(name="headers", description="What came with the request.", input_schema=OBJECT),
+    types.Tool(name="fingerprint", description="A hash of the authorization.", input_schema=OBJECT),
     types.Tool(name="wait", description="Never answer.", input_schema=OBJECT),
     types.Tool(name="big", description="Five million characters.", input_schema=OBJECT),
 ]
@@ -53,6 +55,8 @@ async def call_tool(context: Any, params: types.CallToolRequestParams) -> types.
             return text("alive")
         case "headers":
             return text("\n".join(f"{name}: {value}" for name, value in context.request.headers.items()))
+        case "fingerprint":
+            return text(hashlib.sha256(context.request.headers.get("authorization", "").encode()).hexdigest())
         case "big":
             return text("x" * 5_000_000)
         case "wait":

@@ -1,12 +1,13 @@
 """Tools: what models may call, where it comes from, and the one gated way to call it."""
 
 from corral.tools.artifacts import Artifacts
+from corral.tools.calling import Reports, reporting
 from corral.tools.config import load_mcp_config
 from corral.tools.endpoint import Endpoint, Param
 from corral.tools.errors import BadArguments, TokenError, ToolConfigError, ToolError, ToolSourceError
 from corral.tools.function import tool
 from corral.tools.grants import AuthorizationCode, ClientCredentials, DeviceCode
-from corral.tools.handlers import Elicitation, Handlers, Progress
+from corral.tools.handlers import Elicitation, Handlers, LogEntry, Progress
 from corral.tools.http_tools import HttpTools
 from corral.tools.mcp import MCPServer
 from corral.tools.oauth import OAuthClient, TokenSource, bearer
@@ -15,7 +16,7 @@ from corral.tools.openapi import load_openapi
 from corral.tools.pins import Change, Pins, diff, lock
 from corral.tools.serve import ToolServer
 from corral.tools.server_login import ServerLogin
-from corral.tools.servers import HttpServer, StdioServer
+from corral.tools.servers import HttpServer, PerUser, StdioServer
 from corral.tools.skills import Skill
 from corral.tools.source import FunctionTools, ToolSource
 from corral.tools.token_store import FileTokenStore
@@ -38,12 +39,15 @@ __all__ = [
     "HttpServer",
     "HttpTools",
     "Json",
+    "LogEntry",
     "MCPServer",
     "OAuthClient",
     "Observation",
     "Param",
+    "PerUser",
     "Pins",
     "Progress",
+    "Reports",
     "ServerLogin",
     "Skill",
     "StdioServer",
@@ -61,5 +65,6 @@ __all__ = [
     "load_mcp_config",
     "load_openapi",
     "lock",
+    "reporting",
     "tool",
 ]

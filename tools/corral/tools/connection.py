@@ -8,25 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import copy_context
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import anyio
 
+from corral.tools.calling import CURRENT
+from corral.tools.client_side import ClientSide
 from corral.tools.failure import root_cause
-from corral.tools.handlers import Handlers, Progress, client_options
+from corral.tools.handlers import Elicitation, Handlers
 from corral.tools.loss import Lost, read_loss
+from corral.tools.pages import all_pages
 
 if TYPE_CHECKING:
     import mcp_types
     from mcp.client._transport import TransportStreams
     from mcp.client.client import Client
-    from mcp.shared.dispatcher import ProgressFnT
+    from mcp.shared.exceptions import MCPError
 
 __all__ = ["Connection", "ServerTransport"]
 
-_MAX_PAGES: Final = 100
+T = TypeVar("T")
+
+_LOOK_TIME: Final = 5.0
 _FIRST_WAIT: Final = 1.0
 _MAX_WAIT: Final = 60.0
 
@@ -70,7 +77,7 @@ class Connection:
         self._transport = transport
         self._mode = mode
         self._name = name
-        self._handlers = handlers or Handlers()
+        self._side = ClientSide(name, handlers or Handlers(), self._note_change)
         self.has_changed = False
         """The server said that its list of tools is another by now."""
         self._ready = asyncio.Event()
@@ -78,6 +85,7 @@ class Connection:
         self._owner: asyncio.Task[None] | None = None
         self._client: Client | None = None
         self._error: BaseException | None = None
+        self._has_resources = False
         self.tools: tuple[mcp_types.Tool, ...] = ()
 
     async def open(self, timeout: float) -> None:
@@ -88,7 +96,9 @@ class Connection:
             OSError: The process could not be started.
             Exception: Whatever else the SDK raises, taken out of its groups.
         """
-        self._owner = asyncio.create_task(self._own(timeout), name="corral mcp connection")
+        context = copy_context()
+        context.run(CURRENT.set, None)  # it outlives the call, if any, for which it is made
+        self._owner = asyncio.create_task(self._own(timeout), name="corral mcp connection", context=context)
         try:
             await self._ready.wait()
         except asyncio.CancelledError:
@@ -112,12 +122,27 @@ class Connection:
         Raises:
             Lost: There was no answer.
         """
+        report = self._side.report_on(name)
+        return await self.request(lambda client: client.call_tool(name, arguments, progress_callback=report))
+
+    async def request(self, ask: Callable[[Client], Awaitable[T]]) -> T:
+        """What the server answers to `ask`, a part of the current call.
+
+        Raises:
+            Lost: There was no answer.
+        """
         from mcp.shared.exceptions import MCPError  # keeps start-up light
 
         if self._client is None or self.is_over:
             raise Lost(f"had stopped ({await self.obituary()})", sent=False)
         try:
-            return await self._client.call_tool(name, arguments, progress_callback=self._report_on(name))
+            with self._side.call():
+                try:
+                    return await ask(self._client)
+                except MCPError as error:
+                    if not await self._went_there(error):
+                        raise
+                    return await ask(self._client)
         except MCPError as error:
             loss = read_loss(error)
             if loss is not None:
@@ -129,6 +154,20 @@ class Connection:
                 raise
         raise Lost(f"stopped during the call ({await self.obituary()})", sent=True)
 
+    async def _went_there(self, error: MCPError) -> bool:
+        """Whether the person opened what a call needs first (MCP 2025-11-25); the server did nothing yet."""
+        from mcp.shared.exceptions import UrlElicitationRequiredError  # keeps start-up light
+        from pydantic import ValidationError
+
+        try:
+            asked = UrlElicitationRequiredError.from_error(error.error).elicitations
+        except (ValueError, KeyError, TypeError, ValidationError):
+            return False
+        for each in asked:
+            if await self._side.elicit(Elicitation(self._name, each.message, url=each.url)) is not True:
+                return False
+        return bool(asked)
+
     async def list_again(self, timeout: float) -> None:
         """Put the tools as they are listed now into `tools`.
 
@@ -139,6 +178,11 @@ class Connection:
         client, self.has_changed = self.client, False
         with anyio.fail_after(timeout):
             self.tools = await _list_tools(client)
+
+    @property
+    def has_resources(self) -> bool:
+        """The server had resources, or templates of them, when it was asked first."""
+        return self._has_resources
 
     @property
     def client(self) -> Client:
@@ -185,9 +229,9 @@ class Connection:
     async def _hold(self, scope: anyio.CancelScope) -> None:
         from mcp.client.client import Client  # keeps start-up light
 
-        options = client_options(self._name, self._handlers, self._note_change)
-        async with Client(self._transport, mode=self._mode, cache=None, **options) as client:
+        async with Client(self._transport, mode=self._mode, cache=None, **self._side.options()) as client:
             self.tools = await _list_tools(client)
+            self._has_resources = await _has_resources(client)
             scope.deadline = math.inf
             self._client = client
             self._ready.set()
@@ -218,26 +262,22 @@ class Connection:
     def _note_change(self) -> None:
         self.has_changed = True
 
-    def _report_on(self, tool: str) -> ProgressFnT | None:
-        tell = self._handlers.progress
-        if tell is None:
-            return None
-
-        async def report(progress: float, total: float | None, message: str | None) -> None:
-            tell(Progress(self._name, tool, progress, total, message or ""))
-
-        return report
-
 
 async def _list_tools(client: Client) -> tuple[mcp_types.Tool, ...]:
-    tools: list[mcp_types.Tool] = []
     if client.server_capabilities.tools is None:
         return ()
-    cursor: str | None = None
-    for _ in range(_MAX_PAGES):
-        page = await client.list_tools(cursor=cursor)
-        tools += page.tools
-        cursor = page.next_cursor
-        if cursor is None:
-            return tuple(tools)
-    raise ValueError(f"its list of tools does not end after {_MAX_PAGES} pages")
+    pages = await all_pages(lambda cursor: client.list_tools(cursor=cursor), "tools")
+    return tuple(tool for page in pages for tool in page.tools)
+
+
+async def _has_resources(client: Client) -> bool:
+    """Whether there are any; many servers say that they could have some."""
+    from mcp.shared.exceptions import MCPError  # keeps start-up light
+    from pydantic import ValidationError
+
+    if client.server_capabilities.resources is None:
+        return False
+    with anyio.move_on_after(_LOOK_TIME), suppress(MCPError, ValidationError):
+        listed = await client.list_resources()
+        return bool(listed.resources) or bool((await client.list_resource_templates()).resource_templates)
+    return False

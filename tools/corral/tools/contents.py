@@ -9,14 +9,14 @@ from corral.policy import Label
 from corral.tools.observation import Json, Observation
 
 if TYPE_CHECKING:
-    from mcp_types import CallToolResult, ContentBlock
+    from mcp_types import BlobResourceContents, CallToolResult, ContentBlock, TextResourceContents
 
-__all__ = ["observe"]
+__all__ = ["observe", "show_content", "show_resource"]
 
 
 def observe(result: CallToolResult, label: Label) -> Observation:
     """The result with its text joined, what is not text named, and every content block kept as it came."""
-    text = "\n".join(_show(content) for content in result.content)
+    text = "\n".join(show_content(content) for content in result.content)
     structured = cast("Json", result.structured_content)
     if not text and structured is not None:
         text = json.dumps(structured, ensure_ascii=False)
@@ -25,7 +25,8 @@ def observe(result: CallToolResult, label: Label) -> Observation:
     return Observation(text, structured, result.is_error, label, tuple(result.content))
 
 
-def _show(content: ContentBlock) -> str:
+def show_content(content: ContentBlock) -> str:
+    """One block as text."""
     match content.type:
         case "text":
             return content.text
@@ -34,12 +35,16 @@ def _show(content: ContentBlock) -> str:
         case "resource_link":
             return f"[resource link {content.name}: {content.uri}]"
         case "resource":
-            resource = content.resource
-            text = getattr(resource, "text", None)
-            if isinstance(text, str):
-                return text
-            kind = resource.mime_type or "of unknown type"
-            return f"[resource {resource.uri} {kind}, {_size(getattr(resource, 'blob', ''))}]"
+            return show_resource(content.resource)
+
+
+def show_resource(resource: TextResourceContents | BlobResourceContents) -> str:
+    """The resource's text, or what it is."""
+    text = getattr(resource, "text", None)
+    if isinstance(text, str):
+        return text
+    kind = resource.mime_type or "of unknown type"
+    return f"[resource {resource.uri} {kind}, {_size(getattr(resource, 'blob', ''))}]"
 
 
 def _size(base64: str) -> str:

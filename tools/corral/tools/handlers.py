@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, cast
 
-from corral.tools.skills import EXTENSION
+from corral.tools.arguments import Checker
 
-if TYPE_CHECKING:
-    import mcp_types
-    from mcp.client.session import ClientRequestContext
-
-__all__ = ["Elicitation", "Handlers", "Progress", "client_options"]
+__all__ = ["Elicitation", "Handlers", "LogEntry", "Progress"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +26,21 @@ class Elicitation:
     schema: dict[str, Any] | None = None
     url: str | None = None
 
+    def filled(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The form with what was given, and the server's defaults for the rest.
+
+        Raises:
+            BadArguments: It does not fit the schema.
+        """
+        properties = cast("dict[str, Any]", (self.schema or {}).get("properties") or {})
+        defaults = {
+            name: cast("dict[str, Any]", part)["default"]
+            for name, part in properties.items()
+            if isinstance(part, dict) and "default" in part
+        }
+        form = {name: value for name, value in (defaults | given).items() if name in properties}
+        return Checker("the form", {**(self.schema or {}), "type": "object"}).check(form)
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -42,6 +53,21 @@ class Progress:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """A line that a server logs; untrusted text.
+
+    Attributes:
+        level: One of MCP's: "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency".
+        logger: The part of the server that says it, if it names one.
+    """
+
+    server: str
+    level: str
+    text: str
+    logger: str = ""
+
+
 class Elicit(Protocol):
     """Answers an elicitation."""
 
@@ -52,77 +78,16 @@ class Elicit(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """Callbacks of one server; what is None is not offered to it.
+    """Callbacks of one server, for what a run does not hear itself (see `Reports`).
 
     Attributes:
-        elicit: Asks the person. Its time counts as the call's.
+        elicit: Asks the person; instead of whoever made the call. Its time does not count as the call's.
         progress: Told how a call goes on.
         log: Told the level and the text of what the server logs.
-        roots: Folders that the server is told of, as file URIs.
+        roots: Folders that the server is told of, as file URIs; with none, it is told that there are none to tell of.
     """
 
     elicit: Elicit | None = None
     progress: Callable[[Progress], None] | None = None
     log: Callable[[str, str], None] | None = None
     roots: tuple[str, ...] = field(default=())
-
-
-def client_options(server: str, handlers: Handlers, changed: Callable[[], None]) -> dict[str, Any]:
-    """The arguments of the SDK's `Client` for these handlers.
-
-    Args:
-        changed: Called when the server says that its list of tools is another.
-    """
-    import mcp_types as types  # keeps start-up light
-    from mcp.client.extension import advertise
-
-    async def hear(message: object) -> None:
-        if isinstance(message, types.ToolListChangedNotification):
-            changed()
-
-    options: dict[str, Any] = {"message_handler": hear, "extensions": [advertise(EXTENSION, {})]}
-    if handlers.elicit is not None:
-        options["elicitation_callback"] = _elicit_with(server, handlers.elicit)
-    if handlers.log is not None:
-        options |= {"logging_callback": _log_with(handlers.log), "log_level": "info"}
-    if handlers.roots:
-        options["list_roots_callback"] = _list_roots_of(handlers.roots)
-    return options
-
-
-def _elicit_with(
-    server: str, elicit: Elicit
-) -> Callable[[ClientRequestContext, mcp_types.ElicitRequestParams], Awaitable[mcp_types.ElicitResult]]:
-    import mcp_types as types
-
-    async def answer(context: ClientRequestContext, params: types.ElicitRequestParams) -> types.ElicitResult:
-        if isinstance(params, types.ElicitRequestURLParams):
-            asked = Elicitation(server, params.message, url=params.url)
-        else:
-            asked = Elicitation(server, params.message, dict(params.requested_schema))
-        given = await elicit(asked)
-        if given is None:
-            return types.ElicitResult(action="cancel")
-        if given is False:
-            return types.ElicitResult(action="decline")
-        return types.ElicitResult(action="accept", content=None if isinstance(given, bool) else given)
-
-    return answer
-
-
-def _log_with(
-    log: Callable[[str, str], None],
-) -> Callable[[mcp_types.LoggingMessageNotificationParams], Awaitable[None]]:
-    async def hear(params: mcp_types.LoggingMessageNotificationParams) -> None:
-        log(str(params.level), str(params.data))
-
-    return hear
-
-
-def _list_roots_of(uris: tuple[str, ...]) -> Callable[[Any], Awaitable[mcp_types.ListRootsResult]]:
-    import mcp_types as types
-
-    async def list_roots(context: Any) -> types.ListRootsResult:
-        return types.ListRootsResult(roots=[types.Root.model_validate({"uri": uri}) for uri in uris])
-
-    return list_roots

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
 from types import TracebackType
@@ -13,28 +13,27 @@ import anyio
 from corral.policy import Admission, Label
 from corral.tools.annotations import believe
 from corral.tools.arguments import broken
+from corral.tools.caller import Caller
 from corral.tools.connection import Connection
 from corral.tools.contents import observe
-from corral.tools.errors import ToolConfigError, ToolSourceError
+from corral.tools.errors import TokenError, ToolConfigError, ToolSourceError
 from corral.tools.failure import explain
 from corral.tools.handlers import Handlers
-from corral.tools.link import Link
-from corral.tools.loss import Lost
+from corral.tools.links import Links
 from corral.tools.names import matches, spell
 from corral.tools.observation import Observation
-from corral.tools.secrets import hide_secrets
-from corral.tools.servers import HttpServer, ServerConfig, StdioServer
+from corral.tools.prompts import completion_tool, list_prompts, prompt_tool
+from corral.tools.resources import resource_tools
+from corral.tools.servers import HttpServer, PerUser, ServerConfig, StdioServer
 from corral.tools.skills import Skill, list_skills, read_skill_file
 from corral.tools.tool import Effect, Tool
 
 if TYPE_CHECKING:
     import mcp_types
 
-__all__ = ["HttpServer", "MCPServer", "StdioServer"]
+__all__ = ["HttpServer", "MCPServer", "PerUser", "StdioServer"]
 
 _MAX_RAW_NAME: Final = 256
-_WAITS: Final = (0.05, 0.4)
-"""Seconds before a lost call is sent again: a dying process may still take connections for a moment."""
 
 
 class MCPServer:
@@ -70,27 +69,30 @@ class MCPServer:
         self._connect_timeout = connect_timeout
         self._environ = environ
         self._handlers = handlers
-        self._stale: dict[str, str] = {}
-        self._link: Link | None = None
+        self._stale: dict[str, dict[str, str]] = {}
+        self._caller = Caller(name)
         self._tools: dict[str, Tool] = {}
         self.left_out: dict[str, str] = {}
         """One sentence for each listed tool that can't be offered, by its own name."""
 
     async def __aenter__(self) -> Self:
-        if self._link is not None:
+        if self._links is not None:
             raise RuntimeError(f"the server {self.name!r} is open already")
-        link = Link(self.name, self.config, self._environ, self._connect_timeout, self._accept, self._handlers)
         self._tools, self._stale = {}, {}
-        await link.open()
-        self._link = link
+        try:
+            links = Links(self.name, self.config, self._environ, self._connect_timeout, self._accept, self._handlers)
+        except TokenError as error:
+            raise ToolSourceError(self.name, str(error)) from error
+        await links.first.open()
+        self._caller.links = links
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            await link.close()
+        links, self._caller.links = self._links, None
+        if links is not None:
+            await links.close()
 
     async def tools(self) -> list[Tool]:
         return list(self._tools.values())
@@ -101,7 +103,7 @@ class MCPServer:
     @property
     def has_changed(self) -> bool:
         """Its tools are others by now than those that were listed; `refresh` takes them."""
-        return bool(self._stale) or (self._link is not None and self._link.has_changed)
+        return bool(self._stale.get("")) or (self._links is not None and self._links.first.has_changed)
 
     async def refresh(self) -> None:
         """List the tools again.
@@ -110,7 +112,29 @@ class MCPServer:
             ToolSourceError: The server can't be reached, or does not answer.
         """
         connection = await self._ask(lambda live: live.list_again(self._connect_timeout))
-        self._tools, self._stale = self._take(connection.tools), {}
+        self._tools, self._stale = self._take(connection), {}
+
+    async def prompts(self) -> list[Tool]:
+        """The server's prompts, each as a tool: what a person may begin with; models are not offered them.
+
+        Raises:
+            ToolSourceError: The server can't be reached, or does not answer.
+        """
+        found: list[mcp_types.Prompt] = []
+
+        async def take(live: Connection) -> None:
+            found.extend(await list_prompts(live.client))
+
+        await self._ask(take)
+        timeout, trust = self.config.timeout, self.config.trust
+        named = {
+            one.name: one for one in reversed(found) if one.name.isprintable() and 0 < len(one.name) <= _MAX_RAW_NAME
+        }
+        return [prompt_tool(self.name, self._caller, one, timeout, trust=trust) for one in reversed(named.values())]
+
+    def completion(self) -> Tool:
+        """The tool that completes an argument of a prompt, or of a resource's address, while a person types it."""
+        return completion_tool(self.name, self._caller, self.config.timeout, trust=self.config.trust)
 
     async def skills(self) -> tuple[Skill, ...]:
         """The server's skills (SEP-2640), without their files; none if it has none.
@@ -143,9 +167,9 @@ class MCPServer:
 
     async def _ask(self, question: Callable[[Connection], Awaitable[None]]) -> Connection:
         """Something else than a call, within the connect timeout."""
-        if self._link is None:
+        if self._links is None:
             raise RuntimeError(f"the server {self.name!r} is not open")
-        connection = await self._link.live()
+        connection = await self._links.first.live()
         try:
             with anyio.fail_after(self._connect_timeout):
                 await question(connection)
@@ -157,30 +181,45 @@ class MCPServer:
             raise ToolSourceError(self.name, f"it did not answer as it should: {explain(error, {})}") from error
         return connection
 
-    def _accept(self, connection: Connection) -> None:
+    @property
+    def _links(self) -> Links | None:
+        return self._caller.links
+
+    def _accept(self, user: str, connection: Connection) -> None:
         """Take the tools of the first connection; those of a later one must be the same to be called."""
-        if self._link is None:
-            self._tools = self._take(connection.tools)
+        if self._links is None:
+            self._tools = self._take(connection)
             return
-        found = self._take(connection.tools)
-        self._stale = {name: "is no longer there" for name in self._tools.keys() - found.keys()}
+        found = self._read(connection)[0]
+        stale = {name: "is no longer there" for name in self._tools.keys() - found.keys()}
         for name, tool in self._tools.items():
             if name in found and found[name].schema_hash != tool.schema_hash:
-                self._stale[name] = "has another definition"
+                stale[name] = "has another definition"
+        self._stale[user] = stale
 
-    def _take(self, listed: Iterable[mcp_types.Tool]) -> dict[str, Tool]:
-        self.left_out.clear()
+    def _take(self, connection: Connection) -> dict[str, Tool]:
+        taken, self.left_out = self._read(connection)
+        return taken
+
+    def _read(self, connection: Connection) -> tuple[dict[str, Tool], dict[str, str]]:
+        """The tools of a connection, and what is left out."""
+        left_out: dict[str, str] = {}
         taken: dict[str, Tool] = {}
-        for one in listed:
+        for one in connection.tools:
             if not one.name.isprintable() or not 0 < len(one.name) <= _MAX_RAW_NAME:
-                self.left_out[ascii(one.name[:_MAX_RAW_NAME])] = "its name is empty, too long or not printable"
+                left_out[ascii(one.name[:_MAX_RAW_NAME])] = "its name is empty, too long or not printable"
             elif one.name in taken:
-                self.left_out[one.name] = "the server lists it more than once; only the first is offered"
+                left_out[one.name] = "the server lists it more than once; only the first is offered"
+            elif one.execution is not None and one.execution.task_support == "required":
+                left_out[one.name] = "it runs only as a task in the background, which is not supported"
             elif (problem := broken(one.input_schema)) is not None:
-                self.left_out[one.name] = f"its input schema is broken: {problem}"
+                left_out[one.name] = f"its input schema is broken: {problem}"
             else:
                 taken[one.name] = self._make_tool(one)
-        return {name: tool for name, tool in taken.items() if self._is_wanted(name, tool)}
+        if connection.has_resources:
+            own = resource_tools(self.name, self._caller, self.config.timeout, trust=self.config.trust)
+            taken |= {name: tool for name, tool in own.items() if name not in taken}
+        return {name: tool for name, tool in taken.items() if self._is_wanted(name, tool)}, left_out
 
     def _is_wanted(self, name: str, tool: Tool) -> bool:
         def named_by(patterns: tuple[str, ...]) -> bool:
@@ -201,6 +240,8 @@ class MCPServer:
             input_schema=listed.input_schema,
             output_schema=listed.output_schema,
             annotations={} if hints is None else hints.model_dump(by_alias=True, exclude_none=True),
+            title=listed.title or (hints.title if hints is not None and hints.title else ""),
+            icons=[icon.model_dump(mode="json", by_alias=True, exclude_none=True) for icon in listed.icons or ()],
             effect=effect,
             read_only=read_only,
             timeout=self.config.timeout,
@@ -208,35 +249,11 @@ class MCPServer:
         )
 
     async def _run(self, name: str, effect: Effect, label: Label, arguments: dict[str, Any]) -> Observation:
-        link = self._link
-        if link is None:
-            text = f"the server {self.name!r} is closed; nothing was sent to it"
-            return Observation(text, is_error=True, label=label)
-        try:
-            return await self._call(link, name, effect, label, arguments)
-        except ToolSourceError as error:
-            text = f"the server {self.name!r} has stopped and can't be used: {error.problem}; nothing was sent to it"
-        except Lost as loss:
-            outcome = "nothing was sent to it" if not loss.sent else "whether the call took effect is unknown"
-            if loss.sent and effect.repeatable:
-                outcome = "the call was repeated, and failed again"
-            text = f"the server {self.name!r} {loss.problem}; {outcome}"
-        return Observation(text, is_error=True, label=label)
+        async def ask(connection: Connection) -> Observation:
+            return observe(await connection.call(name, arguments), label)
 
-    async def _call(
-        self, link: Link, name: str, effect: Effect, label: Label, arguments: dict[str, Any]
-    ) -> Observation:
-        for wait in (*_WAITS, None):
-            connection = await link.live()
-            if name in self._stale:
-                raise Lost(f"was started again, and its tool {name!r} {self._stale[name]}", sent=False)
-            try:
-                result = await connection.call(name, arguments)
-            except Lost as loss:
-                if wait is None or (loss.sent and not effect.repeatable):
-                    raise
-                await anyio.sleep(wait)
-                continue
-            link.worked()
-            return hide_secrets(observe(result, label), connection.secrets())
-        raise AssertionError("unreachable")
+        def why_not(user: str) -> str | None:
+            stale = self._stale.get(user, {}).get(name)
+            return stale and f"was started again, and its tool {name!r} {stale}"
+
+        return await self._caller.perform(effect, label, ask, why_not)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,10 +14,25 @@ from corral.tools.tool import DEFAULT_TIMEOUT
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["HttpAuth", "HttpServer", "ServerConfig", "StdioServer", "find_fault_of_http"]
+__all__ = ["HttpAuth", "HttpServer", "PerUser", "ServerConfig", "StdioServer", "find_fault_of_http"]
 
 
-HttpAuth: TypeAlias = "TokenSource | ServerLogin | httpx2.Auth"
+@dataclass(frozen=True, slots=True)
+class PerUser:
+    """A credential for each user: a call goes out with that of the user on whose behalf it is made, over a connection
+    of its own.
+
+    Attributes:
+        of: The source of a user's tokens, by the user's name in actions, such as "user:ada"; asked once for a
+            connection, it may raise `TokenError`.
+        listing: With whose credential the tools are listed.
+    """
+
+    of: Callable[[str], TokenSource]
+    listing: str = "user:local"
+
+
+HttpAuth: TypeAlias = "TokenSource | ServerLogin | PerUser | httpx2.Auth"
 
 
 @dataclass(frozen=True, slots=True)

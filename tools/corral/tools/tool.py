@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final, NoReturn
@@ -15,6 +15,7 @@ import anyio
 
 from corral.policy import Admission, Label, NotAdmitted
 from corral.tools.arguments import Checker, name_arguments
+from corral.tools.calling import CURRENT, REPORTS, CurrentCall
 from corral.tools.errors import BadArguments, ToolConfigError
 from corral.tools.failure import explain
 from corral.tools.observation import Observation
@@ -52,6 +53,8 @@ class Tool:
         input_schema: JSON Schema of an object, as the source gave it.
         output_schema: JSON Schema of `Observation.structured`, if the source declares one.
         annotations: MCP's hints as given; they decide nothing here.
+        title: Its name for people.
+        icons: As the source gave them, MCP's objects with `src`, `mimeType` and `sizes`; never fetched here.
         effect: Whether a call may be repeated.
         read_only: Declared to change nothing by someone whom the user trusts.
         timeout: Seconds a call may take.
@@ -69,6 +72,8 @@ class Tool:
         input_schema: dict[str, Any] | None = None,
         output_schema: dict[str, Any] | None = None,
         annotations: Mapping[str, Any] | None = None,
+        title: str = "",
+        icons: Sequence[Mapping[str, Any]] = (),
         effect: Effect = Effect.ONCE,
         read_only: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
@@ -87,6 +92,8 @@ class Tool:
         self.input_schema: Final[dict[str, Any]] = {"type": "object"} if input_schema is None else input_schema
         self.output_schema: Final = output_schema
         self.annotations: Final[Mapping[str, Any]] = annotations or {}
+        self.title: Final = title
+        self.icons: Final = tuple(icons)
         self.effect: Final = effect
         self.read_only: Final = read_only
         self.timeout: Final = timeout
@@ -148,8 +155,10 @@ class Tool:
         if type(admission) is not Admission:  # nor anything that only looks like one
             raise NotAdmitted(f"calling {self.resource} takes the admission that Gate.perform makes")
         admission.claim(self.resource, self.verb, arguments)
+        before = CURRENT.get()
         try:
-            with anyio.move_on_after(self.timeout):
+            with anyio.move_on_after(self.timeout) as scope:
+                CURRENT.set(CurrentCall(admission.action.user, scope, REPORTS.get()))
                 return await self._run(arguments)
         except NotAdmitted:
             raise
@@ -161,6 +170,8 @@ class Tool:
             return self.failed(explain(error, arguments))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign tool code runs here, and its failure is a result
             return self.failed(explain(error, arguments))
+        finally:
+            CURRENT.set(before)
         return self.failed(f"{self.name} ran past its limit of {self.timeout:g} s and was stopped")
 
     def failed(self, text: str) -> Observation:

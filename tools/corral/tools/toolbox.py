@@ -126,6 +126,20 @@ class Toolbox:
         self._tell_left_out()
         self._tools = self._arrange(found)
 
+    async def prompts(self) -> list[Tool]:
+        """What the sources offer a person to begin with, under names that don't collide; see `MCPServer.prompts`.
+
+        A source that can't say is told in `failures`.
+        """
+        found: list[Tool] = []
+        for source in self._opened_in_order():
+            if hasattr(source, "prompts"):
+                try:
+                    found += await cast("Any", source).prompts()
+                except ToolError as error:
+                    self.failures[f"{source.name}/prompts"] = str(error)
+        return distinguish(found)
+
     def search(self, query: str, limit: int = 5) -> list[Tool]:
         """The tools whose names, descriptions and parameters fit the words of `query` best, best first."""
         if self._index is None:
