@@ -58,7 +58,7 @@ def everything(request: pytest.FixtureRequest, node_server: Callable[..., StdioS
 @pytest.mark.node
 async def test_server_everything_sends_text_and_images_over_http(perform: Perform, everything: HttpServer) -> None:
     async with Toolbox(MCPServer("everything", everything)) as box:
-        assert box.failures == {}
+        assert set(box.failures) == {"everything/simulate-research-query"}
         assert (await perform(box["everything_echo"], {"message": "hello"})).text == "Echo: hello"
         assert "[image image/png," in (await perform(box["everything_get_tiny_image"], {})).text
 
