@@ -131,6 +131,14 @@ def test_doctor_says_what_works_and_what_to_do(corral: Corral) -> None:
     assert "set CORRAL_MODEL" in done.stdout
 
 
+def test_doctor_fails_where_nothing_can_be_kept(corral: Corral, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = corral("doctor", CORRAL_HOME=str(tmp_path / "file" / "home"))
+    assert done.returncode == 1
+    assert "FAIL home:" in done.stdout
+    assert "set CORRAL_HOME" in done.stdout
+
+
 def test_the_answer_may_have_to_fit_a_schema(corral: Corral, tmp_path: Path) -> None:
     schema = {"type": "object", "properties": {"total": {"type": "integer", "minimum": 10}}, "required": ["total"]}
     (tmp_path / "schema.json").write_text(json.dumps(schema))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 import click
 
+from corral.apps.assembly import read_settings
 from corral.apps.failures import Exit
 
 __all__ = ["doctor"]
+
+LEAST_FREE_GB = 0.1
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,11 @@ async def _collect(mcp_config: Path | None) -> list[Finding]:
 async def _look(mcp_config: Path | None) -> AsyncIterator[Finding]:
     yield Finding("python", sys.version_info >= (3, 11), sys.version.split()[0], needed=True)
     yield _dspy()
+    yield _project()
     yield _model()
+    for finding in _kept():
+        yield finding
+    yield _starters()
     async for finding in _sandboxes():
         yield finding
     if mcp_config is not None:
@@ -63,10 +71,48 @@ def _dspy() -> Finding:
     return Finding("dspy", True, dspy.__version__, needed=True)
 
 
+def _project() -> Finding:
+    from corral.apps.settings import PROJECT
+
+    read_settings()  # what is wrong in it has been said by now
+    text = (
+        "corral.toml of this folder is read; see `corral config show`"
+        if Path(PROJECT).exists()
+        else "there is no corral.toml here; `corral init` makes one"
+    )
+    return Finding("project", True, text)
+
+
+def _kept() -> Iterator[Finding]:
+    """Whether what runs leave behind can be kept."""
+    from corral.agents import AgentError, Journal
+
+    settings = read_settings()
+    there = next(folder for folder in (settings.home.absolute(), *settings.home.absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        yield Finding("home", False, f"{settings.home} can't be written; set CORRAL_HOME", needed=True)
+        return
+    free = shutil.disk_usage(there).free / 1e9
+    yield Finding("home", free > LEAST_FREE_GB, f"{settings.home}, {free:.1f} GB free", needed=True)
+    if settings.journal.exists():
+        try:
+            with Journal(settings.journal) as journal:
+                yield Finding("journal", True, f"{len(journal.runs())} runs")
+        except AgentError as error:
+            yield Finding("journal", False, str(error), needed=True)
+
+
+def _starters() -> Finding:
+    """What servers of MCP are usually started with."""
+    missing = [name for name in ("uvx", "npx") if shutil.which(name) is None]
+    return Finding(
+        "mcp starters", not missing, f"missing: {', '.join(missing)}" if missing else "uvx and npx are there"
+    )
+
+
 def _model() -> Finding:
     from corral.agents import DefinitionError, Model, ModelSpec
     from corral.agents.engine import key_variables
-    from corral.apps.assembly import read_settings
 
     settings = read_settings()
     if settings.model is None:
