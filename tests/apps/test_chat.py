@@ -113,22 +113,22 @@ def test_an_answer_streams_and_calls_are_approved_or_refused(
 ) -> None:
     with ScriptedServer(clockwork) as server:
         terminal.start(chat("--model", "openai/m", "--api-base", server.url, "--mcp-config", str(config)), environment)
-        terminal.see("2 tools.")
+        terminal.see("3 tools.")
         terminal.type("hello")
         screen = terminal.see("comes in pieces.")
         assert "\\x1b]0;evil\\x07" in screen
-        terminal.see("1 steps, 0 calls")
+        terminal.see("1 step, 0 calls")
         terminal.type("what time is it?")
         terminal.see("May this happen? call tool:time/get_current_time")
-        terminal.see("[y]es, or [n]o and why:")
+        terminal.see("[y]es once, [s]ession, [a]lways, [n]o and why:")
         terminal.type("y")
         terminal.see("It was read.")
         terminal.type("and what time now?")
         terminal.see("May this happen?", times=2)
         terminal.type("n it is late")
         terminal.see("It could not be read.")
-        assert "refused: it is late" in terminal.screen
-        terminal.see("2 steps, 0 calls")
+        terminal.press("C-o")
+        terminal.see("refused: it is late")
         terminal.leave("C-d")
     assert [body["stream"] for body in server.bodies] == [True] * len(server.bodies)
     # Each turn saw the turns before it.
@@ -171,7 +171,7 @@ def test_ctrl_c_stops_a_turn_and_nothing_else(terminal: Terminal, environment: d
 
     with ScriptedServer(slow) as server:
         terminal.start(chat("--model", "openai/m", "--api-base", server.url, "--no-memory"), environment)
-        terminal.see("0 tools.")
+        terminal.see("1 tool.")
         terminal.type("first")
         deadline = time.monotonic() + 10
         while not server.bodies:

@@ -12,8 +12,8 @@ from corral.agents.steps import InlineSteps
 from corral.agents.toolcalls import Outcome, ToolCalls
 from corral.apps.assembly import tell_progress
 from corral.memory import Memory, Scope
-from corral.policy import Approver, Budget, Emitter, Gate, Policy
-from corral.sandbox import AutoProvider
+from corral.policy import Approver, Audit, Budget, Emitter, Gate, Grants, Policy
+from corral.sandbox import AutoProvider, SandboxProvider
 from corral.tools import Toolbox
 
 __all__ = ["Bench"]
@@ -22,19 +22,33 @@ MOST_CHARS = 20_000
 
 
 class Bench:
-    """Calls a tool, or runs code in a session that keeps its names, until it is left."""
+    """Calls a tool, or runs code in a session that keeps its names, until it is left.
+
+    Args:
+        audit: Where it is written down; nowhere by default.
+        provider: Where code runs, closed by whoever made it; by default the strongest there is.
+    """
 
     def __init__(
-        self, toolbox: Toolbox, policy: Policy, approver: Approver | None, memory: Memory | None = None
+        self,
+        toolbox: Toolbox,
+        policy: Policy,
+        approver: Approver | None,
+        memory: Memory | None = None,
+        *,
+        audit: Audit | None = None,
+        grants: Grants | None = None,
+        provider: SandboxProvider | None = None,
     ) -> None:
         run_id = uuid.uuid4().hex
         emitter = Emitter(run_id, ())
-        gate = Gate(policy, Budget(), approver=approver, emitter=emitter)
-        effects = Effects(gate, InlineSteps(run_id), "agent:bench", "user:local")
+        self.gate = Gate(policy, Budget(), approver=approver, audit=audit, emitter=emitter, grants=grants)
+        effects = Effects(self.gate, InlineSteps(run_id), "agent:bench", "user:local")
         self.toolbox = toolbox
         self._memory = memory
         self._effects = effects
-        self._provider = AutoProvider(build=tell_progress)
+        self._auto = AutoProvider(build=tell_progress)
+        self._provider: SandboxProvider = provider or self._auto
         self._calls = ToolCalls(toolbox, effects, emitter, MOST_CHARS)
         self._cells = Cells(
             self._provider, toolbox, self._calls, effects, emitter, outputs=(), timeout=60.0, most_chars=MOST_CHARS
@@ -68,6 +82,11 @@ class Bench:
         """The sandbox's name, "auto" as long as it was not needed."""
         return self._provider.name
 
+    @property
+    def sandbox_reason(self) -> str:
+        """Why that one, where it was chosen for what works here."""
+        return self._auto.reason
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -75,4 +94,4 @@ class Bench:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._cells.close()
-        await self._provider.close()
+        await self._auto.close()

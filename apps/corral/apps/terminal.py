@@ -11,12 +11,21 @@ from corral.policy import ApprovalAsked, BudgetWarned, CellFinished, CellStarted
 
 __all__ = ["Progress", "printable"]
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""Controls of C0 and C1 but tab and newline, marks that turn the direction of text or are not seen, lone surrogates."""
 
 
 def printable(text: str) -> str:
-    """`text` with every control character but tab and newline made visible, so that it can't steer a terminal."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    """`text` with all that could steer a terminal, or hide what is there, written out: "\\x1b", "\\u202e"."""
+    return _CONTROL.sub(_written_out, text.replace("\r\n", "\n"))
+
+
+def _written_out(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 class Progress:

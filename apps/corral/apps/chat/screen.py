@@ -1,0 +1,212 @@
+"""The terminal of a chat: what is printed for good, what is drawn while it goes on, and what is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+
+from rich.text import Text
+
+from corral.apps.chat.blocks import Blocks
+from corral.apps.chat.folds import Fold, Folds
+from corral.apps.chat.keyboard import Keyboard
+from corral.apps.chat.paper import Paper
+from corral.apps.chat.pictures import Picture, inline
+from corral.apps.terminal import printable
+from corral.policy import (
+    BudgetWarned,
+    CellStarted,
+    Compacted,
+    Event,
+    ModelCalled,
+    Recalled,
+    RunFinished,
+    StepStarted,
+    TextDelta,
+    ToolCalled,
+)
+
+__all__ = ["Screen"]
+
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+
+
+class Screen:
+    """A sink that shows runs: text as it arrives, calls and cells as a line each.
+
+    Args:
+        pictures: Takes the pictures that came with results since the last time.
+    """
+
+    def __init__(
+        self,
+        paper: Paper,
+        pictures: Callable[[], list[Picture]] = list,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.paper = paper
+        self.folds = Folds()
+        self.keyboard: Keyboard | None = None
+        self.queued: list[str] = []
+        self.answer = ""
+        """What was said last, whole, as it came."""
+        self._pictures = pictures
+        self._environ = environ
+        self._blocks = Blocks()
+        self._said = ""
+        self._busy_since: float | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        return self._busy_since is not None
+
+    def busy(self, is_busy: bool) -> None:
+        """Something began that takes time, or it ended."""
+        self._busy_since = time.monotonic() if is_busy else None
+        self.refresh()
+
+    def refresh(self) -> None:
+        if self.keyboard is not None:
+            self.keyboard.refresh()
+
+    async def ask(self, prompt: str) -> str:
+        """What the person answers; never a line that was meant for something else."""
+        assert self.keyboard is not None
+        self._end_text()
+        answer = _clean(await self.keyboard.answer(prompt))
+        if not self.paper.is_plain:
+            self.paper.say(f"{prompt}{answer}", "you")
+        return answer
+
+    def echo(self, line: str) -> None:
+        """A line that the person typed, now that it is taken up."""
+        if not self.paper.is_plain:
+            self.paper.say(
+                "\n".join(("> " if i == 0 else ". ") + part for i, part in enumerate(line.split("\n"))), "you"
+            )
+
+    def say(self, text: str, style: str = "") -> None:
+        self._end_text()
+        self.paper.say(text, style)
+
+    def warn(self, text: str) -> None:
+        self.say(text, "ask")
+
+    def emit(self, event: Event) -> None:
+        """Show one event of a run as a person reads it."""
+        match event:
+            case StepStarted():
+                self._said = ""
+            case TextDelta():
+                self._stream(event.text)
+            case ToolCalled() | CellStarted() | ModelCalled():
+                self._end_text()
+            case Recalled():
+                if event.count:
+                    self.say(f"recalled {event.count} from memory", "dim")
+            case Compacted():
+                self.say(f"old steps became a summary: {event.tokens_before} tokens, now {event.tokens_after}", "dim")
+            case BudgetWarned():
+                self.warn(f"the limit on {event.limit} is reached")
+            case RunFinished():
+                self._finish(event)
+            case _:
+                pass
+        fold = self.folds.hear(event)
+        if fold is not None:
+            self.show(fold)
+        self.refresh()
+
+    def show(self, fold: Fold) -> None:
+        """A call or cell that ended, on a line."""
+        self._end_text()
+        self.paper.put(fold.line(self.paper.width))
+        self.show_pictures()
+
+    def show_pictures(self) -> None:
+        """The pictures that came since the last time; where the terminal shows none, where they are."""
+        for picture in self._pictures():
+            self.paper.write(inline(picture, self._environ) or self.paper.render(self.paper.text(str(picture), "dim")))
+
+    def open(self, number: int | None) -> None:
+        """Show one call or cell whole, by its number; None is the newest."""
+        fold = self.folds.get(number)
+        if fold is None:
+            self.warn(f"there is no {number}; calls and cells are numbered as they come" if number else "nothing yet")
+        else:
+            self._end_text()
+            self.paper.put(fold.opened(self.paper))
+
+    def above(self) -> str:
+        """What is drawn above the line: the end of an answer that is still growing, and what runs."""
+        width = self.paper.width - 1
+        lines: list[str] = []
+        if self._blocks.growing.strip():
+            grown = self.paper.render(self.paper.markdown(self._blocks.growing), width=width).strip("\n").split("\n")
+            lines += grown[-max(self.paper.height // 2, 3) :]
+        lines += [self.paper.render(fold.line(width), width=width).rstrip("\n") for fold in self.folds.running[-8:]]
+        if self._busy_since is not None:
+            lines.append(self.paper.render(self._spinner(self._busy_since), width=width).rstrip("\n"))
+        lines += [self.paper.render(self._waiting(line, width), width=width).rstrip("\n") for line in self.queued[-3:]]
+        return "".join(f"{line}\n" for line in lines)
+
+    def _spinner(self, since: float) -> Text:
+        seconds = time.monotonic() - since
+        return Text(f"{_SPINNER[int(seconds * 8) % len(_SPINNER)]} {seconds:.0f} s, Ctrl-C stops it", "dim")
+
+    def _waiting(self, line: str, width: int) -> Text:
+        return Text(printable(f"next: {' '.join(line.split())}")[:width], "dim")
+
+    def _stream(self, text: str) -> None:
+        self._said += text
+        self.answer = self._said
+        if self.paper.is_plain:
+            self.paper.write(printable(text))
+            self._blocks.growing = "" if text.endswith("\n") else "…"
+            return
+        for block in self._blocks.feed(text):
+            self.paper.put(self.paper.markdown(block))
+            self.paper.write("\n")
+
+    def _end_text(self) -> None:
+        rest = self._blocks.flush()
+        if self.paper.is_plain:
+            self.paper.write("\n" if rest else "")
+        elif rest.strip():
+            self.paper.put(self.paper.markdown(rest))
+
+    def _finish(self, event: RunFinished) -> None:
+        self._end_text()
+        for fold in self.folds.end_all():
+            self.show(fold)
+        self._show_outputs(event)
+        if event.reason != "done":
+            self.warn(event.detail or f"the turn ended: {event.reason}")
+        cost = f", ${event.usage.cost_usd:.4f}" if event.usage.cost_usd is not None else ""
+        steps, calls = _counted(event.steps, "step"), _counted(event.tool_calls, "call")
+        counts = f"{steps}, {calls}, {event.usage.tokens} tokens{cost}"
+        self.say(f"[{counts}, {event.seconds:.1f} s]", "dim")
+
+    def _show_outputs(self, event: RunFinished) -> None:
+        """The answer, where it was not said but handed over."""
+        if not event.outputs:
+            return
+        values = list(event.outputs.values())
+        if len(values) == 1 and isinstance(values[0], str):
+            if values[0].strip() not in self._said:
+                self.answer = values[0]
+                self.paper.put(self.paper.markdown(values[0]))
+        elif (written := json.dumps(dict(event.outputs), ensure_ascii=False, indent=2)) not in self._said:
+            self.answer = written
+            self.paper.put(self.paper.code(written, "json"))
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _clean(text: str) -> str:
+    """Bytes that were no UTF-8 come as lone surrogates, which nothing can be sent with."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,0 +1,60 @@
+"""`!command`: a command of the person's own shell, only where a rule allows it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+
+from corral.policy import Action, Admission, Gate, Label
+
+__all__ = ["run_command"]
+
+_RESOURCE = "tool:local/shell"
+_MOST_BYTES = 100_000
+
+
+async def run_command(command: str, gate: Gate) -> tuple[str, int]:
+    """Run a command in the person's shell; its output, both streams in order, and its exit status.
+
+    Cancelling it kills the command and what it started.
+
+    Args:
+        gate: One that asks nobody: a command runs only where a rule allows "tool:local/shell".
+
+    Raises:
+        Denied: No rule does.
+    """
+    arguments = {"command": command}
+    action = Action(_RESOURCE, "call", "agent:bench", arguments=arguments, labels={"command": Label.user()})
+
+    async def effect(admission: Admission) -> tuple[str, int]:
+        admission.claim(_RESOURCE, "call", arguments)
+        return await _run(command)
+
+    return await gate.perform(action, effect)
+
+
+async def _run(command: str) -> tuple[str, int]:
+    process = await asyncio.create_subprocess_shell(
+        command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    output = bytearray()
+    cut = False
+    try:
+        while piece := await process.stdout.read(65_536):
+            cut = cut or len(output) + len(piece) > _MOST_BYTES
+            output += piece[: _MOST_BYTES - len(output)]
+        status = await process.wait()
+    except BaseException:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        raise
+    return output.decode("utf-8", "replace") + (f"\n… cut after {_MOST_BYTES} bytes" if cut else ""), status
