@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import anyio
 
 from corral.agents.cells import PYTHON, CellOutcome, Cells
+from corral.agents.deadline import within
 from corral.agents.delegation import HandOff
 from corral.agents.effects import Effects
 from corral.agents.ending import Progress
@@ -42,7 +43,7 @@ class Acting:
             An answer for each, also for what was not done: a call without a result is an invalid prompt.
         """
         answers: list[Answer | None] = [None] * len(proposals)
-        with anyio.move_on_after(seconds):
+        with within(seconds):
             await self._perform_all(proposals, answers)
         done = self._progress.reason is StopReason.DONE
         why = "not done: the task was submitted before it" if done else "not finished: the run's time is over"

@@ -94,12 +94,11 @@ class AgentFile(BaseModel):
         kinds: dict[Actions, Kind] = {actions: kind for kind, actions in _ACTIONS.items()}
         made = agent.definition()
         instructions: str = agent.predict.signature.instructions
-        default: str = ReAct(made.signature).predict.signature.instructions
         return cls(
             name=agent.name,
             kind=kinds[agent.actions],
             signature=made.signature,
-            instructions="" if instructions == default else instructions,
+            instructions="" if instructions == agent.signature.unwritten else instructions,
             model=_model_of(made.model),
             tools=ToolsSection(functions=[_function_name(tool) for tool in made.tools]),
             memory=made.has_memory,

@@ -29,7 +29,6 @@ PYTHON = FunctionTool(
         "type": "object",
         "properties": {"code": {"type": "string", "description": "Python source"}},
         "required": ["code"],
-        "additionalProperties": False,
     },
 )
 

@@ -16,6 +16,7 @@ from corral.agents.adapting import Adapting, Change
 from corral.agents.allowance import Allowance, Plan
 from corral.agents.compaction import WindowTooSmall
 from corral.agents.conversation import Conversation
+from corral.agents.deadline import within
 from corral.agents.effects import Effects
 from corral.agents.ending import Progress
 from corral.agents.errors import AgentError, ContextOverflow, DefinitionError, JournalError, ModelError
@@ -154,7 +155,7 @@ class Loop:
     async def _answer(self, plan: Plan, again: bool) -> Generation | None:
         """The model's answer; None when the time for going on ran out before it came."""
         seconds = self._budget.seconds_left() if plan.last else self._allowance.seconds_for_work()
-        with anyio.move_on_after(None if again else seconds):
+        with within(None if again else seconds):
             generation = await self._generate(plan)
             self._meter.note(len(self._talk.messages) + 1, generation)
             self._progress.usage += generation.usage

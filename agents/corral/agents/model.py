@@ -7,6 +7,7 @@ switches to LiteLLM for settings that it does not know; so a model is defined he
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -16,7 +17,6 @@ from weakref import WeakKeyDictionary
 import anyio
 import dspy
 from dspy.lm15 import Config, Request, Response
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from corral.agents.cache import AnswerCache
 from corral.agents.engine import Engine, engine_for, route
@@ -161,26 +161,38 @@ class Model:
         self, engine: Engine, request: Request, on_text: Callable[[str], None] | None, patience: float
     ) -> Response:
         heard = _Heard(on_text)
-
-        def again(error: BaseException) -> bool:
-            wait = asked_to_wait(error)
-            soon = wait is None or wait <= patience or patience >= PATIENCE
-            return soon and not heard.anything and engine.is_transient(error) and _is_only_transient(self.name, error)
-
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(_ATTEMPTS), wait=_wait, retry=retry_if_exception(again), reraise=True
-        )
         try:
             if self._deadline is None:
-                return await retrying(engine.complete, request, heard if on_text else None)
+                return await self._try(engine, request, heard, patience)
             with anyio.fail_after(self._deadline):
-                return await retrying(engine.complete, request, heard if on_text else None)
+                return await self._try(engine, request, heard, patience)
         except engine.errors as error:
             transient = engine.is_transient(error) and not heard.anything
             raise explain_failure(self.name, error, transient=transient, endpoint=self.endpoint) from error
         except TimeoutError as error:
             late = f"there was none within {self._deadline:g} s"
             raise ModelError(self.name, late, not heard.anything) from error
+
+    async def _try(self, engine: Engine, request: Request, heard: _Heard, patience: float) -> Response:
+        """The answer, by as many attempts as it takes and are worth it.
+
+        By hand, as a retrying object for each call costs as much as all else that the loop does in a step.
+        """
+        attempt = 1
+        while True:
+            try:
+                return await engine.complete(request, heard if heard.listens else None)
+            except engine.errors as error:
+                if attempt == _ATTEMPTS or heard.anything or not self._worth_another(engine, error, patience):
+                    raise
+                wait = _wait(error, attempt)
+            await anyio.sleep(wait)
+            attempt += 1
+
+    def _worth_another(self, engine: Engine, error: BaseException, patience: float) -> bool:
+        asked = asked_to_wait(error)
+        soon = asked is None or asked <= patience or patience >= PATIENCE
+        return soon and engine.is_transient(error) and _is_only_transient(self.name, error)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Model:
         # DSPy's optimisers copy agents: the copies ask the same model.
@@ -224,6 +236,11 @@ class _Heard:
         self._on_text = on_text
         self.anything = False
 
+    @property
+    def listens(self) -> bool:
+        """Whether anyone wants the text as it arrives."""
+        return self._on_text is not None
+
     def __call__(self, text: str) -> None:
         self.anything = True
         if self._on_text is not None:
@@ -266,9 +283,7 @@ def _is_only_transient(name: str, error: BaseException) -> bool:
     return type(meant) is ModelError
 
 
-_jittered = wait_random_exponential(multiplier=0.5, max=8)
-
-
-def _wait(state: RetryCallState) -> float:
-    asked = asked_to_wait(state.outcome.exception() if state.outcome else None)
-    return min(asked, PATIENCE) if asked is not None else _jittered(state)
+def _wait(error: BaseException, attempt: int) -> float:
+    """Seconds until the next attempt: what the server asks for, capped, or a random part of 0.5, 1, 2 ... 8."""
+    asked = asked_to_wait(error)
+    return min(asked, PATIENCE) if asked is not None else random.uniform(0, min(8.0, 0.25 * 2**attempt))

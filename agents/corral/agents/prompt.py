@@ -66,20 +66,27 @@ def make_offer(
     protocol: ModelProtocol = NativeProtocol() if native else TextProtocol()
     offers = [PYTHON] if sandbox else []
     if actions & Actions.TOOLS:
-        offers.extend(FunctionTool(tool.name, tool.description or None, tool.input_schema) for tool in tools)
+        offers.extend(FunctionTool(tool.name, tool.description or None, _shown(tool.input_schema)) for tool in tools)
     if signature.text_output is None or not native:
-        offers.append(FunctionTool(SUBMIT, "Finish the task with its outputs.", signature.schema))
+        offers.append(FunctionTool(SUBMIT, "Finish the task with its outputs.", _shown(signature.schema)))
     names = [offer.name for offer in offers]
     for reserved in (SUBMIT, PYTHON.name):
         if names.count(reserved) > 1:
             raise DefinitionError(f"a tool is named {reserved!r}, which this agent needs itself; rename it")
-    parts = [instructions]
+    # What DSPy makes up where nobody wrote instructions says no more than the task and `submit` do, and would be paid
+    # for in every step.
+    parts = ["" if instructions == signature.unwritten else instructions]
     if sandbox is not None:
         parts.append(code_instructions(tools, sandbox, network))
     parts.append(protocol.instructions(offers))
     parts.append(_how_to_finish(signature, sandbox is not None))
     system = "\n\n".join(part for part in parts if part)
     return Offer(system, tuple(offers), protocol.tools(offers), protocol, signature)
+
+
+def _shown(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema as a model needs it: that unknown arguments are refused is told when there are some."""
+    return {key: value for key, value in schema.items() if key != "additionalProperties" or value is not False}
 
 
 def opening(signature: TaskSignature, demos: Sequence[Mapping[str, Any]]) -> list[Message]:

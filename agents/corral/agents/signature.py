@@ -68,6 +68,15 @@ class TaskSignature:
         return f"{fields(self.inputs)} -> {fields(self.outputs)}"
 
     @property
+    def unwritten(self) -> str:
+        """The instructions that DSPy makes up of the fields' names where nobody wrote any."""
+
+        def fields(named: Mapping[str, FieldInfo]) -> str:
+            return ", ".join(f"`{name}`" for name in named)
+
+        return f"Given the fields {fields(self.inputs)}, produce the fields {fields(self.outputs)}."
+
+    @property
     def text_output(self) -> str | None:
         """The output's name where plain text is a whole answer: one output, a string."""
         if len(self.outputs) == 1:
