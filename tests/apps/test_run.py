@@ -88,6 +88,7 @@ def test_a_dead_server_of_the_model_ends_with_status_1(corral: Corral) -> None:
         (("--signature", "nonsense"), {}, "the signature 'nonsense'"),
         (("--signature", "a, b -> c"), {}, "one input"),
         (("--yes-to", "files"), {}, "--yes-to"),
+        (("--json-schema", "s.json", "--signature", "task -> x"), {"s.json": "{}"}, "give one of them"),
         (("--max-cost", "1"), {}, "the price of openai/m is not known"),
         (("--max-steps", "-1"), {}, "--max-steps"),
         (("--frobnicate",), {}, "--frobnicate"),

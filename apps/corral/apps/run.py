@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from corral.apps.assembly import (
     LOCK,
@@ -75,6 +76,8 @@ def run(ctx: click.Context, task: str | None, **options: Any) -> None:
     git log -5 | corral run "What changed?" --model openai/m --api-base http://127.0.0.1:8000/v1
     corral run -f task.yaml --input city=Zurich --output-format json
     """
+    if options["json_schema"] and ctx.get_parameter_source("signature") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--json-schema says what the answer is, and --signature does, too; give one of them")
     with explained(), ExitStack() as stack:
         work = work_of(ctx, options)
         script = _script(task, options, work)
