@@ -49,10 +49,10 @@ def test_a_proposed_manifest_guesses_by_name_and_trusts_nothing(write: Callable[
     schema = {"properties": {"to": {}, "body": {}, "message_id": {}, "flag": {}}}
     text = propose_manifest(
         [
-            ("send_mail", "Sends", schema, False),
-            ("get_mail", "Reads", {}, True),
-            ("get-mail2", "Reads", {}, False),
-            ("frob", "", {}, False),
+            ("send_mail", "a1", schema, False),
+            ("get_mail", "b2", {}, True),
+            ("get-mail2", "c3", {}, False),
+            ("frob", "d4", {}, False),
         ]
     )
     manifest = Manifest.load(write("m.toml", text))

@@ -267,11 +267,12 @@ def test_a_tool_without_a_manifest_asks_about_every_argument_that_is_not_the_use
 
 
 def test_a_tool_that_changed_since_it_was_described_has_no_manifest() -> None:
-    described = schema_hash("Sends", {"type": "object"})
+    described = schema_hash({"description": "Sends", "input_schema": {"type": "object"}})
+    changed = schema_hash({"description": "Sends!", "input_schema": {"type": "object"}})
     tools = {"send": {"effect": "read", "schema_hash": described}}
     manifests = Manifests({"mail": Manifest.model_validate({"tools": tools})})
     assert manifests.of("tool:mail/send", described) is not None
-    assert manifests.of("tool:mail/send", schema_hash("Sends!", {"type": "object"})) is None
+    assert manifests.of("tool:mail/send", changed) is None
     assert manifests.of("tool:mail/send") is None
 
 

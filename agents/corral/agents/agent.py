@@ -76,6 +76,8 @@ class Agent(dspy.Module):
         actions: What the model is offered; by default what the class says.
         cell_timeout: Seconds of a cell's own time.
         observation_chars: Longer results are cut in the middle before the model sees them.
+        untrusted_inputs: Names of inputs whose text is not the user's, such as a page to be summed up: no value that
+            only they state is one that the user asked for.
 
     Raises:
         DefinitionError: The signature or the model can't be used.
@@ -106,12 +108,15 @@ class Agent(dspy.Module):
         actions: Actions | None = None,
         cell_timeout: float = 30.0,
         observation_chars: int = 16_000,
+        untrusted_inputs: Sequence[str] = (),
     ) -> None:
         super().__init__()  # pyright: ignore[reportUnknownMemberType] - DSPy's own is not annotated
         check_collaborators(policy=policy, limits=limits, memory=memory, approver=approver, tools=tools)
         read = TaskSignature.of(signature)
         self.predict: Any = dspy.Predict(signature)
         self._read: tuple[Any, TaskSignature] | None = (self.predict.signature, read)
+        if strange := set(untrusted_inputs) - set(read.inputs):
+            raise DefinitionError(f"untrusted_inputs names {', '.join(sorted(strange))}, which {read.written} has not")
         if actions is not None:
             self.actions = actions
         self.mode = mode
@@ -137,6 +142,7 @@ class Agent(dspy.Module):
             observation_chars=observation_chars,
             own_policy=own_policy,
             throttles=(RateLimits(policy.rates),) if policy.rates else (),
+            untrusted_inputs=frozenset(untrusted_inputs),
         )
         self._definition = Definition(
             signature=signature if isinstance(signature, str) else read.written,
@@ -148,6 +154,7 @@ class Agent(dspy.Module):
             limits=asked,
             cell_timeout=cell_timeout,
             observation_chars=observation_chars,
+            untrusted_inputs=tuple(untrusted_inputs),
         )
 
     async def run(self, task: Any = None, /, **inputs: Any) -> Result:
@@ -330,6 +337,7 @@ class Agent(dspy.Module):
             return await loop.run()
         finally:
             assembly.tell_caller(loop.usage)
+            life.keep()
 
 
 class ReAct(Agent):

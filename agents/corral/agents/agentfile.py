@@ -74,6 +74,7 @@ class AgentFile(BaseModel):
     limits: Limits = Limits()
     cell_timeout: float = Field(default=30.0, gt=0)
     observation_chars: int = Field(default=16_000, ge=200)
+    untrusted_inputs: list[str] = []
 
     @classmethod
     def load(cls, path: str | Path) -> AgentFile:
@@ -107,6 +108,7 @@ class AgentFile(BaseModel):
             limits=made.limits,
             cell_timeout=made.cell_timeout,
             observation_chars=made.observation_chars,
+            untrusted_inputs=list(made.untrusted_inputs),
         )
 
     def save(self, path: str | Path) -> None:
@@ -143,6 +145,7 @@ class AgentFile(BaseModel):
             "actions": _ACTIONS[self.kind],
             "cell_timeout": self.cell_timeout,
             "observation_chars": self.observation_chars,
+            "untrusted_inputs": self.untrusted_inputs,
         }
         agent = kind(self.signature, self._tools(place), **{**options, **collaborators})
         if self.instructions:

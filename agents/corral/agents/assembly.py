@@ -17,10 +17,10 @@ from corral.agents.loop import Loop, Task
 from corral.agents.model import Model
 from corral.agents.prompt import Actions, Offer, make_offer
 from corral.agents.remembering import Remembering
-from corral.agents.signature import TaskSignature
+from corral.agents.signature import TaskSignature, as_text
 from corral.agents.toolcalls import ToolCalls
 from corral.memory import Scope
-from corral.policy import Budget, Gate, Mode, Usage
+from corral.policy import Budget, Gate, Label, Mode, Provenance, Repeats, Usage
 
 __all__ = ["Assembly", "Role"]
 
@@ -51,10 +51,11 @@ class Assembly:
     def __init__(self, given: Collaborators, life: Life, mode: Mode) -> None:
         self._given = given
         self._life = life
-        gate = _gate(given, life, mode)
+        provenance = given.policy.provenance.start(life.traces)
+        gate = _gate(given, life, mode, provenance)
         caller = Caller(given, gate, life, mode, life.principals(given.name), given.throttles)
         principal, user = f"agent:{given.name}", f"user:{given.user}"
-        self.effects = Effects(gate, life.steps, principal, user, caller=caller)
+        self.effects = Effects(gate, life.steps, principal, user, provenance, caller=caller)
         self.calls = ToolCalls(given.kit.toolbox, self.effects, life.emitter, given.observation_chars, given.artifacts)
 
     def tell_caller(self, usage: Usage) -> None:
@@ -63,14 +64,35 @@ class Assembly:
         if caller is not None:
             caller.below.add(usage, self.effects.gate.budget.spent)
 
+    def introduce(self, role: Role, inputs: Mapping[str, Any]) -> Label:
+        """Note whose text the run starts from: its instructions are the program's, its inputs the user's, except those
+        that are said to be somebody else's, or that another agent wrote.
+
+        Returns:
+            The label of the task as a whole.
+        """
+        provenance, start = self.effects.provenance, self._life.start
+        provenance.system(role.instructions)
+        if start.caller is not None:
+            return provenance.seen
+        label = Label.user()
+        for name, value in inputs.items():
+            source = f"input:{name}"
+            if name in self._given.untrusted_inputs:
+                label = label.join(provenance.observe(source, as_text(value), Label.untrusted(source)))
+            else:
+                provenance.user(as_text(value))
+        return label
+
     def loop(self, model: Model, role: Role, inputs: Mapping[str, Any]) -> Loop:
         """The loop over all of them; await its `run` once."""
         given, effects, life = self._given, self.effects, self._life
+        label = self.introduce(role, inputs)
         progress = Progress(role.signature)
         acting = Acting(given.kit.toolbox, self.calls, self._cells(role), effects, progress)
         start = life.start
         scope = Scope(given.user, given.name, start.session_id, life.run_id)
-        remembering = Remembering(given.memory, role.signature.render(inputs), scope, effects, life.emitter)
+        remembering = Remembering(given.memory, role.signature.render(inputs), label, scope, effects, life.emitter)
         task = Task(remembering, start.messages, life.heard, start.stream_text)
         return Loop(lambda native: self._offer(role, native), model, effects, life.emitter, acting, progress, task)
 
@@ -96,8 +118,8 @@ class Assembly:
         return make_offer(role.instructions, role.signature, native, kit.toolbox.tools, sandbox, role.actions, network)
 
 
-def _gate(given: Collaborators, life: Life, mode: Mode) -> Gate:
-    limits, before = given.limits, life.seconds
+def _gate(given: Collaborators, life: Life, mode: Mode, provenance: Provenance) -> Gate:
+    limits, before, repeats = given.limits, life.seconds, given.policy.repeats
     if given.budget is None:
         budget = Budget(limits, seconds_spent=before)
     else:
@@ -108,8 +130,9 @@ def _gate(given: Collaborators, life: Life, mode: Mode) -> Gate:
         approver=life.approver(given.approver),
         audit=given.audit,
         emitter=life.emitter,
+        guards=[provenance],
         mode=mode,
         grants=given.grants,
         session_id=life.session_id,
-        throttles=given.throttles,
+        throttles=(*given.throttles, *([] if repeats is None else [Repeats(repeats, max(50, 10 * repeats))])),
     )

@@ -17,7 +17,20 @@ from corral.agents.errors import DefinitionError
 from corral.agents.nested import NestedSteps
 from corral.agents.rights import Layer, Rights
 from corral.agents.steps import AT_STEP
-from corral.policy import Action, Admission, Budget, Gate, Label, Mode, Policy, RateLimits, Sink, Spend, Throttle, Usage
+from corral.policy import (
+    Action,
+    Admission,
+    Budget,
+    Gate,
+    Mode,
+    Policy,
+    RateLimits,
+    Sink,
+    Spend,
+    Throttle,
+    Traces,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from corral.agents.collaborators import Collaborators
@@ -72,7 +85,7 @@ class Caller:
 
     Attributes:
         principals: "agent:NAME" of the first run of the chain, down to this one's own.
-        label: Of what it hands over: the join of all that its model has read.
+        traces: All that its model has read; what it hands over derives from that.
         leave: What the gate has just let happen, if that is a delegation.
         below: What has been spent below this step.
     """
@@ -84,15 +97,15 @@ class Caller:
     principals: tuple[str, ...]
     throttles: tuple[Throttle, ...]
     step: str = ""
-    label: Label = field(default_factory=Label.user)
+    traces: Traces = field(default_factory=Traces)
     leave: list[str] = field(default_factory=list[str])
     below: Below = field(default_factory=Below)
     started: Counter[str] = field(default_factory=Counter[str])
 
     @contextmanager
-    def at(self, step: str, label: Label, leave: str = "") -> Generator[Below]:
+    def at(self, step: str, traces: Traces, leave: str = "") -> Generator[Below]:
         """Let runs that start in this context be below `step`; what they have cost is in what it gives."""
-        here = replace(self, step=step, label=label, leave=[leave], below=Below(), started=Counter())
+        here = replace(self, step=step, traces=traces, leave=[leave], below=Below(), started=Counter())
         caller, pool = CALLER.set(here), POOL.set(None)
         try:
             yield here.below
@@ -112,7 +125,7 @@ class Caller:
             self.leave.clear()  # the call of a tool is one delegation
             return await work()
         given = _shown(inputs)
-        labels = dict.fromkeys(given, self.label)
+        labels = dict.fromkeys(given, self.traces.seen)
         user = f"user:{self.given.user}"
         action = Action(resource, "delegate", self.principals[-1], user, given, labels, via=self.principals[:-1])
 

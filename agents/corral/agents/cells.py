@@ -15,7 +15,7 @@ from corral.agents.errors import ReplayDiverged
 from corral.agents.recorded import RecordedSteps
 from corral.agents.signature import as_text
 from corral.agents.toolcalls import ToolCalls
-from corral.policy import BudgetExceeded, CellFinished, CellOutput, CellStarted, Denied, Emitter, Label
+from corral.policy import BudgetExceeded, CellFinished, CellOutput, CellStarted, Denied, Emitter
 from corral.sandbox import Execution, Host, Network, Sandbox, SandboxError, SandboxProvider, SandboxSpec
 from corral.tools import Observation, Tool, Toolbox
 
@@ -31,9 +31,6 @@ PYTHON = FunctionTool(
         "required": ["code"],
     },
 )
-
-_FROM_CODE = Label.untrusted("code:python")
-"""What code prints may come from anything that it called."""
 
 
 def code_instructions(tools: Sequence[Tool], provider: SandboxProvider, network: Network | None = None) -> str:
@@ -145,7 +142,7 @@ class Cells:
             self._to_run_again.pop(0)
 
     def _tell(self, cell: str, sandbox: str, outcome: CellOutcome, seconds: float) -> None:
-        self._effects.read(_FROM_CODE)
+        self._effects.printed(outcome.text)
         self._emitter.emit(CellOutput(cell=cell, text=outcome.text))
         self._emitter.emit(CellFinished(cell=cell, sandbox=sandbox, seconds=seconds, error=outcome.error))
 
@@ -185,7 +182,7 @@ class Cells:
             parts.append(error.traceback.rstrip() or error.message)
             if not execution.state_kept:
                 parts.append("(what earlier cells defined is lost)")
-        text = self._calls.shown(PYTHON.name, Observation("\n".join(parts), label=_FROM_CODE))
+        text = self._calls.shown(PYTHON.name, Observation("\n".join(parts), label=self._effects.from_code))
         return CellOutcome(
             text,
             error is not None,

@@ -28,6 +28,7 @@ class Collaborators:
         throttles: What a team's runs share, such as the buckets of its rates.
         limits: Of one run, the policy's own among them.
         budget: What all runs spend from together.
+        untrusted_inputs: Names of inputs whose text is not the user's.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Collaborators:
     artifacts: Artifacts | None
     cell_timeout: float
     observation_chars: int
+    untrusted_inputs: frozenset[str] = frozenset()
     own_policy: Policy | None = None
     throttles: tuple[Throttle, ...] = ()
 

@@ -28,6 +28,7 @@ class Definition:
     limits: Limits
     cell_timeout: float
     observation_chars: int
+    untrusted_inputs: tuple[str, ...]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Definition:
         # DSPy's optimisers copy agents: the copies were made of the same.

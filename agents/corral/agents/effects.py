@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from dspy.lm15 import Request
@@ -18,7 +19,7 @@ from corral.agents.model import Model
 from corral.agents.steps import AT_STEP, Codec, Steps
 from corral.agents.stored import OBSERVATION, RECEIPT, RECOLLECTIONS, refusal_from_json, refusal_to_json
 from corral.memory import Memory, Receipt, Recollection, Scope, Turn
-from corral.policy import Action, Admission, BudgetExceeded, Denied, Gate, Label, Spend
+from corral.policy import Action, Admission, BudgetExceeded, Denied, Gate, Label, Provenance, Spend
 from corral.sandbox import Execution, Host, Network, Sandbox
 from corral.tools import Observation, Tool
 
@@ -27,6 +28,7 @@ __all__ = ["Effects"]
 T = TypeVar("T")
 
 _ONE_CALL = Spend(tool_calls=1)
+_FROM_CODE = replace(Label.user(), sources=frozenset(("code:python",)))
 
 
 class Effects:
@@ -35,29 +37,47 @@ class Effects:
     Args:
         principal: The agent, as rules name it: "agent:NAME".
         user: On whose behalf, "user:NAME".
+        provenance: Is told all that the run reads, and says what arguments derive from; usually a guard of the gate.
         caller: The run as those see it that its tools start; None lets them be runs of their own.
     """
 
-    def __init__(self, gate: Gate, steps: Steps, principal: str, user: str, *, caller: Caller | None = None) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        steps: Steps,
+        principal: str,
+        user: str,
+        provenance: Provenance | None = None,
+        *,
+        caller: Caller | None = None,
+    ) -> None:
         self.gate = gate
         self.steps = steps
         self._principal = principal
         self._user = user
         self._caller = caller
         self._via = caller.principals[:-1] if caller is not None else ()
-        above = caller.life.start.caller if caller is not None else None
-        self.seen = above.label if above is not None else Label.user()
-        """The join of everything that the model has read: what it proposes derives from this."""
+        self.provenance = provenance or Provenance()
         self.below = Below()
         """What the runs below this one have cost; its budget has it too."""
+
+    @property
+    def seen(self) -> Label:
+        """The join of everything that the model has read: what it proposes derives from this."""
+        return self.provenance.seen
+
+    @property
+    def from_code(self) -> Label:
+        """The label of what a cell gives: it may come from anything that went in, and from any host that it reaches."""
+        return self.seen.join(_FROM_CODE if self.network() is None else Label.untrusted("code:python"))
+
+    def printed(self, text: str) -> None:
+        """Note that the model is about to read what a cell printed."""
+        self.provenance.observe("code:python", text, self.from_code)
 
     def network(self) -> Network | None:
         """What code may reach: each connection passes the gate; None where the policy opens no host."""
         return Network.of(self.gate, self._principal, self._user)
-
-    def read(self, label: Label) -> None:
-        """Note that the model is about to read something with this label."""
-        self.seen = self.seen.join(label)
 
     async def generate(
         self, model: Model, request: Request, step: int, reserve: Spend, on_text: Callable[[str], None] | None
@@ -112,13 +132,14 @@ class Effects:
         given = dict(arguments)
         kept = self.steps.recorded(step)
         if kept is not None:
-            if again is not None:
-                return self._again(kept, OBSERVATION, Spend())
-            self.charge_below(Below.from_json(kept))
-            return self._again(kept, OBSERVATION, _ONE_CALL)
+            if again is None:
+                self.charge_below(Below.from_json(kept))
+            observation = self._again(kept, OBSERVATION, _ONE_CALL if again is None else Spend())
+            return self._observed(tool, observation, given)
         if again is not None:
             raise ReplayDiverged(again, f"it called {tool.name} as it had not done before")
         action = self._action(tool.resource, tool.verb, given, read_only=tool.read_only, schema_hash=tool.schema_hash)
+        action = replace(action, labels=self.provenance.labels(action))
 
         async def effect(admission: Admission) -> Observation:
             with self._calling(step, tool.resource) as below:
@@ -127,7 +148,15 @@ class Effects:
                     step, lambda: tool.call(given, admission), codec=codec, effect=tool.effect.value
                 )
 
-        return await self._perform(step, action, effect)
+        return self._observed(tool, await self._perform(step, action, effect), given)
+
+    def _observed(self, tool: Tool, observation: Observation, given: dict[str, Any]) -> Observation:
+        value = tool.result(observation)
+        shown = "" if value is observation.text else observation.text
+        label = self.provenance.observe(
+            tool.resource, value, observation.label, given, shown=shown, schema=tool.schema_hash
+        )
+        return replace(observation, label=label)
 
     async def execute(
         self,
@@ -170,7 +199,7 @@ class Effects:
             MemoryFault: The store can't be used.
         """
         if (kept := self.steps.recorded("memory/recall")) is not None:
-            return self._again(kept, RECOLLECTIONS, Spend())
+            return self._recalled(self._again(kept, RECOLLECTIONS, Spend()))
 
         async def effect(admission: Admission) -> list[Recollection]:
             return await self.steps.call(
@@ -181,7 +210,12 @@ class Effects:
             )
 
         action = memory.action("read", scope, arguments={"query": query})
-        return await self._perform("memory/recall", action, effect, Spend())
+        return self._recalled(await self._perform("memory/recall", action, effect, Spend()))
+
+    def _recalled(self, found: list[Recollection]) -> list[Recollection]:
+        for recollection in found:
+            self.provenance.observe("memory:recalled", recollection.text, recollection.label)
+        return found
 
     async def remember(self, memory: Memory, turns: Sequence[Turn], scope: Scope) -> Receipt:
         """Keep `turns`.
@@ -240,7 +274,7 @@ class Effects:
         if self._caller is None:
             yield Below()
             return
-        with self._caller.at(step, self.seen, leave) as below:
+        with self._caller.at(step, self.provenance.traces, leave) as below:
             try:
                 yield below
             finally:

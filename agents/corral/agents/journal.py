@@ -15,10 +15,10 @@ from dspy.lm15 import Message
 
 from corral.agents.codec import message_from_json
 from corral.agents.errors import JournalError
-from corral.agents.records import Opening, RunRecord, StoredStep, delete_runs, read_record
+from corral.agents.records import TRACES, Opening, RunRecord, StoredStep, delete_runs, read_record, read_traces
 from corral.agents.schema import SCHEMA_VERSION
 from corral.agents.writer import Change, StepRow, Writer
-from corral.policy import Event, RunFinished
+from corral.policy import Event, RunFinished, Traces
 
 __all__ = ["Journal"]
 
@@ -119,6 +119,11 @@ class Journal:
 
     def __contains__(self, run_id: str) -> bool:
         return bool(self._read("SELECT 1 FROM runs WHERE run_id = ? AND opening IS NOT NULL", run_id))
+
+    def traces(self, run_id: str) -> Traces:
+        """What the turns of a session had read up to the end of one run; unknown is untrusted."""
+        rows = self._read("SELECT data FROM steps WHERE run_id = ? AND name = ? AND data IS NOT NULL", run_id, TRACES)
+        return read_traces(run_id, json.loads(rows[0]["data"]) if rows else None)
 
     def record(self, run_id: str) -> RunRecord:
         """What is known of one run.

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from pydantic_core import to_jsonable_python
 
+from corral.agents.errors import JournalError
 from corral.agents.journal import Journal
 from corral.agents.recorded import ContinuedEmitter, RecordedApprover, RecordedSteps
-from corral.agents.records import Opening, RunRecord
+from corral.agents.records import TRACES, Opening, RunRecord
 from corral.agents.start import Start
 from corral.agents.steps import InlineSteps, Steps
-from corral.policy import Approver, Emitter, RunStarted, Sink
+from corral.policy import Approver, Emitter, RunStarted, Sink, Traces
 
 __all__ = ["Life"]
 
@@ -25,6 +27,7 @@ class Life:
 
     Attributes:
         seconds: How long it ran before it was resumed.
+        traces: What the conversation so far has read.
         heard: How many of the messages before the task the journal has from an earlier run.
     """
 
@@ -35,6 +38,7 @@ class Life:
     journal: Journal | None
     heard: int = 0
     seconds: float = 0.0
+    traces: Traces = field(default_factory=Traces)
 
     @classmethod
     def of(cls, start: Start, inputs: Mapping[str, Any], journal: Journal | None, sinks: Sequence[Sink]) -> Self:
@@ -53,7 +57,8 @@ class Life:
         if start.steps is None and journal is not None:
             steps = RecordedSteps(journal, run_id)
         heard = start.heard if journal is not None else 0
-        return cls(steps, Emitter(run_id, heard_by), start, shown, journal, heard)
+        traces = _traces(start, Traces.unknown("session") if start.messages else Traces())
+        return cls(steps, Emitter(run_id, heard_by), start, shown, journal, heard, traces=traces)
 
     @classmethod
     def _continued(
@@ -64,7 +69,14 @@ class Life:
         steps = RecordedSteps(journal, record.run_id, journal.steps(record.run_id), emitter.live)
         heard = len(start.messages)
         start.messages.extend(record.messages)
-        return cls(steps, emitter, start, inputs, journal, heard, record.seconds)
+        traces = _traces(start, record.traces)
+        return cls(steps, emitter, start, inputs, journal, heard, record.seconds, traces)
+
+    def keep(self) -> None:
+        """Keep what the run has read, for the next turn of its session; what can't be kept is then untrusted."""
+        if self.journal is not None and self.start.session_id is not None:
+            with suppress(JournalError):
+                self.journal.keep(self.run_id, TRACES, self.traces.to_json())
 
     @property
     def run_id(self) -> str:
@@ -97,7 +109,10 @@ class Life:
         start = self.start
         if self.journal is not None and start.resumed is None:
             before = start.messages[self.heard :]
-            self.journal.begin(Opening(self.run_id, self.inputs, tuple(before), start.session_id, start.previous))
+            traces = self.traces if start.session_id is not None else None
+            self.journal.begin(
+                Opening(self.run_id, self.inputs, tuple(before), start.session_id, start.previous, traces)
+            )
         caller = start.caller
         above = (caller.life.run_id, caller.step) if caller is not None else (None, None)
         self.emitter.emit(
@@ -110,3 +125,10 @@ class Life:
                 parent_step=above[1],
             )
         )
+
+
+def _traces(start: Start, otherwise: Traces) -> Traces:
+    """What a run goes on from: its session, or as it was when the run that it works for called it."""
+    if start.caller is not None:
+        return start.caller.traces.copy()
+    return start.traces or otherwise

@@ -8,7 +8,7 @@ import socket
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,12 @@ from dspy.lm15 import Message
 
 from corral.agents.codec import message_from_json, message_to_json
 from corral.agents.errors import JournalError
+from corral.policy import Traces
 
-__all__ = ["Opening", "RunRecord", "StoredStep", "delete_runs", "read_record"]
+__all__ = ["TRACES", "Opening", "RunRecord", "StoredStep", "delete_runs", "read_record", "read_traces"]
+
+TRACES = "traces"
+"""The step that keeps what a run of a session had read at its end."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Opening:
         inputs: JSON values by name.
         messages: The conversation before it that no earlier run of the journal holds; the run's own events do.
         previous: The run whose conversation this one goes on from.
+        traces: What that conversation had read.
     """
 
     run_id: str
@@ -43,9 +48,15 @@ class Opening:
     messages: Sequence[Message] = ()
     session_id: str | None = None
     previous: str | None = None
+    traces: Traces | None = None
 
     def insert(self, connection: sqlite3.Connection) -> None:
-        opening = {"inputs": dict(self.inputs), "messages": [message_to_json(message) for message in self.messages]}
+        opening: dict[str, Any] = {
+            "inputs": dict(self.inputs),
+            "messages": [message_to_json(message) for message in self.messages],
+        }
+        if self.traces is not None:
+            opening["traces"] = self.traces.to_json()
         connection.execute(
             "INSERT INTO runs (run_id, agent, kind, model, started, session_id, previous, opening) "
             "VALUES (?, '', '', '', 0, ?, ?, ?)",
@@ -77,6 +88,7 @@ class RunRecord:
     last_seq: int
     seconds: float
     alive: int | None
+    traces: Traces = field(default_factory=Traces)
 
     def check_over(self) -> None:
         """Raises JournalError while a process runs it."""
@@ -112,7 +124,16 @@ def read_record(path: Path, run_id: str, read: Callable[..., list[sqlite3.Row]])
         last_seq=times[-1]["seq"] if times else 0,
         seconds=_seconds(times),
         alive=_owner(row["owner"]) if row["finished"] is None else None,
+        traces=read_traces(run_id, opening.get("traces")) if row["session_id"] is not None else Traces(),
     )
+
+
+def read_traces(run_id: str, kept: Any) -> Traces:
+    """What was kept of what was read; where nothing was, it may have been anything."""
+    try:
+        return Traces.from_json(kept)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return Traces.unknown(f"run:{run_id}")
 
 
 def delete_runs(connection: sqlite3.Connection, run_ids: Sequence[str]) -> None:

@@ -16,9 +16,12 @@ __all__ = ["Remembering"]
 class Remembering:
     """What one run recalls and remembers: nothing without a memory, and nothing that the policy refuses."""
 
-    def __init__(self, memory: Memory | None, task: str, scope: Scope, effects: Effects, emitter: Emitter) -> None:
+    def __init__(
+        self, memory: Memory | None, task: str, label: Label, scope: Scope, effects: Effects, emitter: Emitter
+    ) -> None:
         self._memory = memory
         self._task = task
+        self._label = label
         self._scope = scope
         self._effects = effects
         self._emitter = emitter
@@ -38,13 +41,11 @@ class Remembering:
         except MemoryFault as error:
             raise AgentError(f"the memory can't be used: {error}") from error
         self._emitter.emit(Recalled(query=self._task, count=len(found)))
-        for recollection in found:
-            self._effects.read(recollection.label)
         block = self._memory.render(found)
         return f"{block}\n\n{self._task}" if block else self._task
 
     async def after(self, outputs: Mapping[str, Any] | None) -> str:
-        """Keep the turn: the task is the user's, the answer as trusted as all that the model had read.
+        """Keep the turn: the task is whose it is, the answer as trusted as all that the model had read.
 
         Returns:
             Why it could not be kept, for a person; empty if nothing is wrong. An answer is not lost over it.
@@ -52,7 +53,7 @@ class Remembering:
         if self._memory is None or outputs is None:
             return ""
         answer = "\n".join(str(value) for value in outputs.values())
-        turns = [Turn("user", self._task, Label.user()), Turn("agent", answer, self._effects.seen)]
+        turns = [Turn("user", self._task, self._label), Turn("agent", answer, self._effects.seen)]
         try:
             receipt = await self._effects.remember(self._memory, turns, self._scope)
         except (Denied, BudgetExceeded):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from corral.policy import Action, Facts, Judgement, Limits, Policy, Rate, Verdict
+from corral.policy import Action, Facts, Judgement, Limits, Policy, Rate, Tracing, Verdict
 from corral.policy.judgement import strictest
 
 __all__ = ["Layer", "Rights"]
@@ -44,6 +44,19 @@ class Rights:
         self.limits = limits
         said = "\n".join(f"{layer.policy.fingerprint} {' '.join(layer.principals)}" for layer in layers)
         self.fingerprint = sha256(said.encode()).hexdigest()
+
+    @property
+    def repeats(self) -> int | None:
+        """The fewest that one of them allows."""
+        return min((layer.policy.repeats for layer in self.layers if layer.policy.repeats is not None), default=None)
+
+    @property
+    def provenance(self) -> Tracing:
+        """The strictest of them; manifests and directory are the first agent's that has any."""
+        tracing = self.layers[0].policy.provenance
+        for layer in self.layers[1:]:
+            tracing = tracing.narrowed(layer.policy.provenance)
+        return tracing
 
     @property
     def rates(self) -> list[Rate]:

@@ -15,7 +15,7 @@ from dspy.primitives.code_interpreter import CodeExecutionError, CodeInterpreter
 from pydantic_core import to_jsonable_python
 
 from corral.agents.agent import Agent
-from corral.agents.assembly import Assembly
+from corral.agents.assembly import Assembly, Role
 from corral.agents.collaborators import Collaborators
 from corral.agents.effects import Effects
 from corral.agents.ending import Progress
@@ -68,6 +68,7 @@ class RLM(Agent):
         assembly = Assembly(given, life, mode)
         effects = assembly.effects
         life.begin(self.name, model.name, type(self).__name__)
+        assembly.introduce(Role(self.signature, self.predict.signature.instructions, (), self.actions), inputs)
         progress = Progress(self.signature)
         bridge = _Bridge(effects, life.emitter, progress, asyncio.get_running_loop())
         interpreter = _Interpreter(bridge, given.kit.sandbox, given.cell_timeout)
@@ -233,6 +234,7 @@ class _Interpreter:
             raise CodeExecutionError(str(error)) from error
         except SandboxError as error:
             raise CodeInterpreterError(str(error)) from error
+        self._bridge.effects.printed(f"{execution.output}\n{execution.value}")
         return read_execution(execution)
 
 

@@ -17,7 +17,7 @@ from corral.agents.result import Result
 from corral.agents.start import Start
 from corral.agents.stream import stream_events
 from corral.agents.tokens import message_tokens
-from corral.policy import Event, Sink
+from corral.policy import Event, Sink, Traces
 
 __all__ = ["Session"]
 
@@ -63,6 +63,7 @@ class Session:
         self.messages: list[Message] = list(messages)
         self._kept: _Kept | None = None
         self._turns: list[tuple[Message, ...]] = []
+        self._traces = Traces.unknown("session") if messages else Traces()
         self._loaded: str | None = None
         """The run of the journal before the first of `_turns`, as far as nothing was taken back."""
 
@@ -85,6 +86,7 @@ class Session:
         if until is not None:
             session.messages = journal.messages(until)
             session._kept = _Kept(until, tuple(session.messages))
+            session._traces = journal.traces(until)
             session._loaded = until
             _drop_unanswered(session.messages)
         return session
@@ -128,6 +130,7 @@ class Session:
         """Forget the turns of this conversation; what the agent's memory keeps stays."""
         self.messages.clear()
         self._turns.clear()
+        self._traces = Traces()
         self._loaded = None
 
     def rewind(self, turns: int = 1) -> int:
@@ -182,6 +185,7 @@ class Session:
             self.id,
             previous=kept.run_id if kept else None,
             heard=len(kept.messages) if kept else 0,
+            traces=self._traces,
         )
 
     async def _turn(self, run: Callable[[Start], Any], start: Start) -> Result:

@@ -9,7 +9,7 @@ from dspy.lm15 import Message
 from corral.agents.caller import Caller
 from corral.agents.records import RunRecord
 from corral.agents.steps import Steps
-from corral.policy import Sink
+from corral.policy import Sink, Traces
 
 __all__ = ["Start"]
 
@@ -27,6 +27,8 @@ class Start:
         run_id: A name from outside; a fresh one by default.
         steps: What makes the run durable, where it is not the agent's journal.
         caller: The run that it works for.
+        traces: What the conversation so far has read; the run adds to them. None is nothing, or where there are
+            messages, nobody knows what.
     """
 
     sinks: tuple[Sink, ...] = ()
@@ -39,3 +41,4 @@ class Start:
     run_id: str | None = None
     steps: Steps | None = None
     caller: Caller | None = None
+    traces: Traces | None = None

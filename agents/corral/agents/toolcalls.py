@@ -83,7 +83,6 @@ class ToolCalls:
             shown = cast("dict[str, Any]", arguments) if isinstance(arguments, dict) else {"value": arguments}
             self._emitter.emit(ToolCalled(call_id=call_id, tool=name, arguments=shown, cell=cell))
         outcome = await self._attempt(tool, name, arguments, step, cell, problem, again)
-        self._effects.read(outcome.label)
         if told:
             self._emitter.emit(
                 ToolReturned(

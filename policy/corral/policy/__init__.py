@@ -44,12 +44,14 @@ from corral.policy.lint import LintFinding, check
 from corral.policy.manifest import EffectClass, Manifest, Manifests, Role, ToolManifest, schema_hash
 from corral.policy.mode import Mode
 from corral.policy.policy import Judge, Policy
-from corral.policy.provenance import Endorsement, Provenance
+from corral.policy.provenance import Provenance
 from corral.policy.rates import Rate, RateLimits, Repeats
 from corral.policy.redaction import Finding, Redactor
 from corral.policy.rule import SecurityPolicy, compile_pattern
 from corral.policy.sealed import ChainedAudit, load_key
 from corral.policy.sinks import FLOORS, Sinks
+from corral.policy.traces import Endorsement, Traces
+from corral.policy.tracing import Tracing
 
 __all__ = [
     "Action",
@@ -128,6 +130,8 @@ __all__ = [
     "StepStarted",
     "TextDelta",
     "Throttle",
+    "Traces",
+    "Tracing",
     "ToolCalled",
     "ToolManifest",
     "ToolReturned",

@@ -13,12 +13,15 @@ from urllib.parse import unquote
 
 __all__ = ["ADDRESS", "LINK", "Stated", "leaves", "normalise", "parts", "words"]
 
-ADDRESS = re.compile(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]+@[a-z0-9-]+(?:\.[a-z0-9-]+)+", re.I)
+_LOCAL = r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]"
+# Lengths are bounded: searching a text whose words have no end would take the square of its length.
+ADDRESS = re.compile(rf"(?<!{_LOCAL}){_LOCAL}{{1,64}}@[a-z0-9-]{{1,63}}(?:\.[a-z0-9-]{{1,63}}){{1,10}}", re.I)
 LINK = re.compile(
-    r"(?:https?://|www\.)[^\s'\"<>)\]]+|\b(?:[a-z0-9-]+\.)+(?:com|net|org|io|ly|co|info|biz|dev|app|me|xyz|ru|cn)"
+    r"(?:https?://|www\.)[^\s'\"<>)\]]+|\b(?:[a-z0-9-]{1,63}\.){1,10}(?:com|net|org|io|ly|co|info|biz|dev|app|me|xyz|ru|cn)"
     r"(?:/[^\s'\"<>)\]]*)?",
     re.I,
 )
+_MOST = 2_000_000
 _ENCODED = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){6,}")
 _PART = re.compile(r"[\n,;:|]+|\s{2,}|\t")
@@ -97,20 +100,50 @@ def _goes_on(after: str) -> bool:
 
 
 class Stated:
-    """Texts of one origin, and what they state."""
+    """Texts of one origin, and what they state. Of each, two million characters are looked at.
+
+    They are taken apart when something is asked, not when they are added: most runs never ask.
+    """
 
     def __init__(self) -> None:
         self._raw: list[str] = []
-        self._texts: list[str] = []
-        self._decoded: list[str] = []
-        self.words: set[str] = set()
+        self._read = 0
+        self._normal: list[str] = []
+        self._from_codes: list[str] = []
+        self._all_words: set[str] = set()
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts as they were added."""
+        return list(self._raw)
 
     def add(self, text: str) -> None:
         """Take in one more text."""
-        self._raw.append(text)
-        self._texts.append(normalise(text))
-        self.words |= words(text)
-        self._decoded.extend(normalise(found) for found in _decoded(text))
+        self._raw.append(text[:_MOST])
+
+    @property
+    def words(self) -> set[str]:
+        """Their words, normalised."""
+        self._take_apart()
+        return self._all_words
+
+    @property
+    def _texts(self) -> list[str]:
+        self._take_apart()
+        return self._normal
+
+    @property
+    def _decoded(self) -> list[str]:
+        self._take_apart()
+        return self._from_codes
+
+    def _take_apart(self) -> None:
+        while self._read < len(self._raw):
+            text = self._raw[self._read]
+            self._read += 1
+            self._normal.append(normalise(text))
+            self._all_words |= words(text)
+            self._from_codes.extend(normalise(found) for found in _decoded(text))
 
     def states(self, value: Any) -> bool:
         """Whether `value` stands there as a whole word or address, never as a part of a longer one."""

@@ -2,22 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from corral.policy.budget import Limits
 from corral.policy.errors import PolicyFileError
 from corral.policy.files import read
+from corral.policy.manifest import Manifest
 from corral.policy.policy import Policy
 from corral.policy.rates import Rate
 from corral.policy.rule import SecurityPolicy
+from corral.policy.tracing import Tracing
 
 __all__ = ["read_policy"]
 
 Default = Literal["ask", "deny", "inherit"]
 _STRICTEST_FIRST: tuple[Default, ...] = ("deny", "ask", "inherit")
+
+
+class _TracingFile(BaseModel):
+    """`Tracing` as it stands in a file: manifests may be named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    underived: Literal["off", "ask", "deny"] = "off"
+    manifests: dict[str, str | Manifest] = {}
+    directory: list[str] = []
+    lexical_plan: bool = False
+
+    def read_in(self, path: Path) -> Tracing:
+        """What it says, with the manifests that it names.
+
+        Raises:
+            PolicyFileError: One can't be read.
+        """
+        found: dict[str, Manifest] = {}
+        for server, named in self.manifests.items():
+            if isinstance(named, str):
+                named = Manifest.load(path.parent / named) if "." in named else _built_in(path, server, named)
+            found[server] = named
+        return Tracing(
+            underived=self.underived, manifests=found, directory=self.directory, lexical_plan=self.lexical_plan
+        )
+
+
+def _built_in(path: Path, server: str, name: str) -> Manifest:
+    try:
+        return Manifest.builtin(name)
+    except PolicyFileError as error:
+        raise PolicyFileError(path, None, f"provenance.manifests.{server}: {error.problem}") from None
 
 
 class _PolicyFile(BaseModel):
@@ -30,6 +66,8 @@ class _PolicyFile(BaseModel):
     default: Default | None = None
     limits: Limits = Limits()
     rates: list[Rate] = []
+    repeats: Annotated[int, Field(ge=1)] | None = None
+    provenance: _TracingFile = _TracingFile()
     include: list[str] = []
 
 
@@ -49,8 +87,24 @@ def read_policy(path: Path) -> Policy:
             rules.append(rule.model_copy(update=named))
     said = {file.default for _, file in files}
     stated: list[Default] = [default for default in _STRICTEST_FIRST if default in said]
-    rates = [rate for _, file in files for rate in file.rates]
-    return Policy(rules=rules, default=stated[0] if stated else "deny", limits=limits, rates=rates)
+    return Policy(
+        rules=rules,
+        default=stated[0] if stated else "deny",
+        limits=limits,
+        rates=[rate for _, file in files for rate in file.rates],
+        repeats=min((file.repeats for _, file in files if file.repeats is not None), default=None),
+        provenance=_tracing(path, files),
+    )
+
+
+def _tracing(path: Path, files: Iterable[tuple[Path, _PolicyFile]]) -> Tracing:
+    joined = Tracing()
+    for where, file in files:
+        try:
+            joined = joined.joined(file.provenance.read_in(where))
+        except ValueError as error:
+            raise PolicyFileError(path, None, str(error)) from None
+    return joined
 
 
 def _collect(path: Path, above: tuple[Path, ...]) -> list[tuple[Path, _PolicyFile]]:

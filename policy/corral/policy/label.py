@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 __all__ = ["Confidentiality", "Integrity", "Label"]
 
@@ -80,6 +81,26 @@ class Label:
         for label in labels:
             joined = joined.join(label)
         return joined
+
+    def to_json(self) -> list[Any]:
+        """It as JSON values, which `from_json` reads."""
+        readers = None if self.readers is None else sorted(self.readers)
+        return [self.integrity.name, self.confidentiality.name, sorted(self.sources), readers]
+
+    @classmethod
+    def from_json(cls, data: Any) -> Label:
+        """The label that `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is none.
+        """
+        integrity, confidentiality, sources, readers = data
+        return cls(
+            Integrity[integrity],
+            Confidentiality[confidentiality],
+            frozenset(sources),
+            None if readers is None else frozenset(readers),
+        )
 
 
 _USER = Label(Integrity.USER)

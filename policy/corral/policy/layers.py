@@ -11,6 +11,7 @@ from corral.policy.facts import Facts
 from corral.policy.judgement import Judgement, strictest
 from corral.policy.policy import Policy
 from corral.policy.rates import Rate
+from corral.policy.tracing import Tracing
 
 __all__ = ["Layers", "Opinion"]
 
@@ -44,6 +45,17 @@ class Layers:
     @property
     def rates(self) -> list[Rate]:
         return [rate for layer in (self.first, *self.more) for rate in layer.rates]
+
+    @property
+    def repeats(self) -> int | None:
+        return min((layer.repeats for layer in (self.first, *self.more) if layer.repeats is not None), default=None)
+
+    @property
+    def provenance(self) -> Tracing:
+        tracing = self.first.provenance
+        for layer in self.more:
+            tracing = tracing.narrowed(layer.provenance)
+        return tracing
 
     @property
     def fingerprint(self) -> str:

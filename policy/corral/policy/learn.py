@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from corral.policy.action import Action
 from corral.policy.addresses import Undecidable, host_of, mail_domain, path_of
-from corral.policy.manifest import EffectClass, Role, schema_hash
+from corral.policy.manifest import EffectClass, Role
 
 __all__ = ["propose_manifest", "propose_rules"]
 
@@ -59,20 +59,20 @@ def propose_rules(actions: Iterable[Action]) -> str:
 
 
 def propose_manifest(tools: Iterable[tuple[str, str, Mapping[str, Any], bool]]) -> str:
-    """A manifest as TOML for tools given as (raw name, description, input schema, declared read-only).
+    """A manifest as TOML for tools given as (raw name, schema hash, input schema, declared read-only).
 
     What no name gives away counts as `admin`; every output stays untrusted.
     """
     lines = ["# Proposed by names alone; read each tool's documentation before you keep it.", "version = 1"]
     lines.append('about = "proposed"')
-    for name, description, schema, read_only in tools:
+    for name, pinned, schema, read_only in tools:
         properties = cast("dict[str, Any]", schema.get("properties") or {})
         roles = {argument: role for argument in properties if (role := _role(argument)) is not None}
         lines += ["", f"[tools.{_text(name)}]", f"effect = {_text(_effect(name, read_only=read_only))}"]
         if roles:
             inner = ", ".join(f"{_text(argument)} = {_text(role)}" for argument, role in roles.items())
             lines.append(f"arguments = {{ {inner} }}")
-        lines.append(f"schema_hash = {_text(schema_hash(description, schema))}")
+        lines.append(f"schema_hash = {_text(pinned)}")
     return "\n".join(lines) + "\n"
 
 

@@ -7,6 +7,7 @@ could do anything: its output is untrusted, and each of its arguments counts as 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 from importlib.resources import files
@@ -15,7 +16,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from corral.policy.canonical import canonical
 from corral.policy.errors import PolicyFileError
 from corral.policy.label import Integrity
 
@@ -68,7 +68,8 @@ class OutputManifest(_Strict):
             and other people's free text can't; it says who or which, and authorises nothing.
         id: Fields that hold the id of the thing beside them.
         names: Fields that hold what a person calls it: where the user's text does, the thing is the user's choice.
-        private: Fields that may leave only to readers whom the user named; "*" is all.
+        private: Fields that leave only to `readers`; of others a person is asked. "*" is all.
+        readers: Who may see the private fields: addresses, "@example.org" for all there, "//www.example.org".
     """
 
     default: Level = "untrusted"
@@ -76,6 +77,7 @@ class OutputManifest(_Strict):
     id: list[str] = []
     names: list[str] = []
     private: list[str] = []
+    readers: list[str] = []
 
     def level(self, field: str) -> Integrity:
         return Integrity[self.fields.get(field, self.default).upper()]
@@ -181,6 +183,11 @@ def _with_output(tool: ToolManifest, manifest: Manifest) -> ToolManifest:
     return tool.model_copy(update={"output": manifest.output})
 
 
-def schema_hash(description: str, input_schema: Mapping[str, Any]) -> str:
-    """A hash of what a server says about a tool, hex SHA-256: it changes when the tool does."""
-    return hashlib.sha256(canonical([description, input_schema]).encode()).hexdigest()
+def schema_hash(definition: Mapping[str, Any]) -> str:
+    """A hash of what a server says about a tool, hex SHA-256: it changes when the tool does.
+
+    Args:
+        definition: JSON values: "description", "input_schema", and "output_schema" and "annotations" if there are any.
+    """
+    text = json.dumps(dict(definition), sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any, cast
 
 from corral.policy.label import Integrity
@@ -14,9 +13,7 @@ __all__ = ["parsed", "worth"]
 
 def worth(value: Any, output: OutputManifest) -> Integrity:
     """Of a whole output: that of its least field."""
-    structured = parsed(value)
-    fields = [field for field in {str(key) for key in _keys(structured)} if _holds_values(structured, field)]
-    return min((output.level(field) for field in fields), default=output.level(""))
+    return min((output.level(field) for field in _value_fields(parsed(value))), default=output.level(""))
 
 
 def parsed(value: Any) -> Any:
@@ -29,23 +26,17 @@ def parsed(value: Any) -> Any:
     return value
 
 
-def _keys(value: Any) -> Iterable[str]:
-    if isinstance(value, dict):
-        for key, item in cast("dict[str, Any]", value).items():
-            yield key
-            yield from _keys(item)
-    elif isinstance(value, list | tuple):
-        for item in cast("list[Any]", value):
-            yield from _keys(item)
-
-
-def _holds_values(value: Any, field: str) -> bool:
-    """Whether a field somewhere holds a value of its own, and not only more fields."""
-    if isinstance(value, dict):
-        thing = cast("dict[str, Any]", value)
-        if field in thing and not isinstance(thing[field], dict):
-            return True
-        return any(_holds_values(item, field) for item in thing.values())
-    if isinstance(value, list | tuple):
-        return any(_holds_values(item, field) for item in cast("list[Any]", value))
-    return False
+def _value_fields(value: Any) -> set[str]:
+    """The fields that hold a value of their own somewhere, and not only more fields."""
+    found: set[str] = set()
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            for key, inner in cast("dict[Any, Any]", item).items():
+                if not isinstance(inner, dict):
+                    found.add(str(key))
+                left.append(inner)
+        elif isinstance(item, list | tuple):
+            left.extend(cast("list[Any]", item))
+    return found

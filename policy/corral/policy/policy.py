@@ -9,9 +9,9 @@ from functools import cached_property
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from corral.policy.action import Action
 from corral.policy.budget import Limits
@@ -21,6 +21,7 @@ from corral.policy.index import CompiledRule, RuleIndex
 from corral.policy.judgement import Judgement, Verdict
 from corral.policy.rates import Rate
 from corral.policy.rule import SecurityPolicy
+from corral.policy.tracing import Tracing
 
 __all__ = ["Judge", "Policy"]
 
@@ -33,6 +34,12 @@ class Judge(Protocol):
 
     @property
     def rates(self) -> list[Rate]: ...
+
+    @property
+    def repeats(self) -> int | None: ...
+
+    @property
+    def provenance(self) -> Tracing: ...
 
     @property
     def fingerprint(self) -> str: ...
@@ -49,6 +56,9 @@ class Policy(BaseModel):
             where there is none.
         limits: Caps that hold for every run under this policy.
         rates: How often things may happen; each run counts for itself, unless its gate is given `RateLimits` to share.
+        repeats: How often a run may make one and the same call of a tool, within its last 50 calls or ten times as
+            many; None is as often as it likes.
+        provenance: What becomes of calls by where their arguments come from.
         include: Files whose rules and limits `load` adds, named from this file's folder; a policy in force has none.
     """
 
@@ -59,6 +69,8 @@ class Policy(BaseModel):
     default: Literal["ask", "deny", "inherit"] = "deny"
     limits: Limits = Limits()
     rates: list[Rate] = []
+    repeats: Annotated[int, Field(ge=1)] | None = None
+    provenance: Tracing = Tracing()
     include: list[str] = []
 
     @cached_property

@@ -7,36 +7,23 @@ arXiv:2505.23643). A hijacked model gains nothing by encoding a value: it then d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from corral.policy.action import Action, ActionKind
 from corral.policy.derivation import ADDRESS, Stated, leaves, normalise, parts, words
 from corral.policy.facts import Facts
 from corral.policy.judgement import Judgement
-from corral.policy.label import Integrity, Label
+from corral.policy.label import Confidentiality, Integrity, Label
 from corral.policy.manifest import EffectClass, Manifests, OutputManifest, Role, ToolManifest
 from corral.policy.observed import parsed, worth
 from corral.policy.sinks import Sinks
+from corral.policy.traces import Endorsement, Traces
 
-__all__ = ["Endorsement", "Provenance"]
+__all__ = ["Provenance"]
 
 _NOTHING_KNOWN = ToolManifest(effect=EffectClass.ADMIN)
-
-
-@dataclass(frozen=True, slots=True)
-class Endorsement:
-    """A person or a rule vouched for a value; kept, so that the audit can show it.
-
-    Attributes:
-        by: Who, such as "user:ann" or a rule's id.
-    """
-
-    value: str
-    integrity: Integrity
-    by: str
-    reason: str = ""
 
 
 class Provenance:
@@ -50,26 +37,41 @@ class Provenance:
         directory: Endorsed by an administrator: names, addresses, accounts, "@example.org" for all addresses there,
             "//www.example.org" for all URLs there.
         sinks: What arguments must derive from.
+        traces: What was taken in before; this adds to them.
     """
 
     def __init__(
-        self, manifests: Manifests | None = None, *, directory: Iterable[str] = (), sinks: Sinks | None = None
+        self,
+        manifests: Manifests | None = None,
+        *,
+        directory: Iterable[str] = (),
+        sinks: Sinks | None = None,
+        traces: Traces | None = None,
     ) -> None:
         self.manifests = manifests or Manifests()
         self.sinks = sinks or Sinks()
-        self.seen = Label.user()
+        self.traces = traces or Traces()
+        self._directory = frozenset(normalise(entry) for entry in directory)
+
+    @property
+    def seen(self) -> Label:
         """The join of all that the run has read."""
-        self.trusted = Stated()
-        """What the user and the program said."""
-        self.endorsements: list[Endorsement] = []
-        self.plan: frozenset[str] | None = None
+        return self.traces.seen
+
+    @property
+    def trusted(self) -> Stated:
+        """What the user said."""
+        return self.traces.trusted
+
+    @property
+    def endorsements(self) -> list[Endorsement]:
+        """What was vouched for in this run."""
+        return self.traces.endorsements
+
+    @property
+    def plan(self) -> frozenset[str] | None:
         """The tools the run may still use, once `freeze` was called."""
-        self._known: dict[str, Label] = {}
-        self._words: set[str] = set()
-        self._chosen: set[str] = set()
-        self._designated: set[str] = set()
-        self._private: set[str] = set()
-        self._directory = {normalise(entry) for entry in directory}
+        return self.traces.plan
 
     @property
     def tainted(self) -> bool:
@@ -81,8 +83,8 @@ class Provenance:
         self.trusted.add(text)
 
     def system(self, text: str) -> None:
-        """The program said this: instructions, a signature, values that the caller passed in."""
-        self.trusted.add(text)
+        """The program said this, such as instructions: its values are as good as the user's, and ask for nothing."""
+        self.traces.tell(text, Integrity.USER)
 
     def freeze(self, resources: Iterable[str]) -> None:
         """Let the run use only these tools from now on, beside such that only read.
@@ -94,42 +96,73 @@ class Provenance:
         """
         if self.tainted:
             raise ValueError("a plan can't be frozen after something untrusted was read")
-        self.plan = frozenset(resources)
+        self.traces.plan = frozenset(resources)
 
     def endorse(self, value: str, by: str, integrity: Integrity = Integrity.DIRECTORY, reason: str = "") -> None:
         """Raise the integrity of a value, because a person or a rule vouched for it; `endorsements` keeps it."""
-        self.endorsements.append(Endorsement(value, integrity, by, reason))
-        self._know(value, Label(integrity, sources=frozenset((by,))))
+        self.traces.endorse(Endorsement(value, integrity, by, reason))
 
-    def observe(self, resource: str, value: Any, label: Label, arguments: Mapping[str, Any] | None = None) -> Label:
+    def child(self) -> Provenance:
+        """For a sub-agent: it knows what this run knows, and is as tainted. What the model tells it is no user's text.
+
+        Its answer comes back by `observe("agent:NAME", answer, child.seen)`.
+        """
+        return Provenance(self.manifests, directory=self._directory, sinks=self.sinks, traces=self.traces.copy())
+
+    def read(self, label: Label) -> None:
+        """Something with this label was read, and nothing of it is to explain anything."""
+        self.traces.seen = self.traces.seen.join(label)
+
+    def observe(
+        self,
+        resource: str,
+        value: Any,
+        label: Label,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        shown: str = "",
+        schema: str = "",
+    ) -> Label:
         """A tool, a file, a memory, a cell or a sub-agent gave this.
 
         Args:
             value: Its structured result, or its text; a text that is JSON is read as that.
-            label: What the source's own declaration makes of it.
+            label: What the source's own declaration makes of it; a manifest's word comes before it.
             arguments: Those of the call: where the user named the thing that was read, its addresses are remembered as
                 found where the user said.
+            shown: What the model sees of it, where that is a text beside `value`.
+            schema: The tool's `schema_hash`, for manifests that are bound to it.
 
         Returns:
             The label of the whole.
         """
-        manifest = self.manifests.of(resource)
-        output = manifest.output if manifest else OutputManifest()
-        found = label if manifest is None else Label(worth(value, output), sources=frozenset((resource,)))
-        self.seen = self.seen.join(found)
-        structured = parsed(value)
-        self._walk(structured, output, resource, label.integrity if manifest is None else None)
+        manifest = self.manifests.of(resource, schema)
+        found = label
+        if manifest is None and label.integrity is not Integrity.UNTRUSTED:
+            structured = parsed(value)
+            self._walk(structured, OutputManifest(), resource, label.integrity)
+            for leaf in leaves(structured):
+                self.traces.tell(str(leaf), label.integrity)
+        elif manifest is not None:
+            structured = parsed(value)
+            found = _label_of(structured, manifest.output, resource, shown)
+            self._walk(structured, manifest.output, resource, None)
+        self.read(found)
         if arguments and any(self.trusted.states(leaf) for leaf in leaves(dict(arguments)) if len(str(leaf)) > 3):
-            self._designated.update(normalise(found) for found in ADDRESS.findall(str(value)))
+            self.traces.designated.update(normalise(found) for found in ADDRESS.findall(str(value)))
         return found
 
     def labels(self, action: Action) -> dict[str, Label]:
         """The labels of an action's arguments, for `Action.labels`."""
         manifest = self.manifest(action)
-        return {
-            name: Label.join_all(self.label(leaf, manifest.arguments.get(name)) for leaf in leaves(value))
-            for name, value in action.arguments.items()
-        }
+        found: dict[str, Label] = {}
+        for name, value in action.arguments.items():
+            given = list(leaves(value))
+            label = Label.join_all(self.label(leaf, manifest.arguments.get(name)) for leaf in given)
+            if self.is_private(" ".join(str(leaf) for leaf in given)):
+                label = replace(label, confidentiality=max(label.confidentiality, Confidentiality.PRIVATE))
+            found[name] = label
+        return found
 
     def label(self, value: Any, role: Role | None = None) -> Label:
         """What one value derives from."""
@@ -137,12 +170,12 @@ class Provenance:
             return Label.user()
         wanted = normalise(value)
         if role is Role.OBJECT:
-            if wanted in self._chosen or self.trusted.mentions_id(value):
+            if wanted in self.traces.chosen or self.trusted.mentions_id(value):
                 return Label.user()
         elif self.trusted.states(value):
             return Label.user()
-        known = self._known.get(wanted)
-        if self._in_directory(wanted):
+        known = self._told(value, self.traces.known.get(wanted))
+        if _among(wanted, self._directory):
             return _DIRECTORY if known is None or known.integrity < Integrity.DIRECTORY else known
         if known is not None:
             return known
@@ -155,6 +188,10 @@ class Provenance:
             return known
         return _NOTHING_KNOWN.model_copy(update={"arguments": dict.fromkeys(action.arguments, Role.TARGET)})
 
+    def describes(self, action: Action) -> bool:
+        """Whether anything is known of an action's tool."""
+        return self.manifests.of(action.resource, action.schema_hash) is not None
+
     def opinion(self, action: Action, facts: Facts | None = None) -> Judgement | None:
         """What its sinks say about a call of a tool; nothing about other actions."""
         if action.kind is not ActionKind.TOOL:
@@ -163,7 +200,7 @@ class Provenance:
 
     def is_designated(self, address: Any) -> bool:
         """Whether it was read in a thing that the user named."""
-        return normalise(address) in self._designated
+        return normalise(address) in self.traces.designated
 
     def names_someone(self) -> bool:
         """Whether the user's text names an entry of the directory."""
@@ -171,19 +208,31 @@ class Provenance:
 
     def is_private(self, text: str) -> bool:
         """Whether something private stands in a text."""
-        plain = normalise(text)
-        return any(value in plain for value in self._private)
+        return next(self._private_in(text), None) is not None
+
+    def may_read(self, targets: Iterable[Any], text: str) -> bool:
+        """Whether all that is private in a text may be seen by everyone in `targets`; by nobody, where none is."""
+        wanted = [normalise(target) for target in targets]
+        return all(
+            bool(wanted) and all(_among(target, readers) for target in wanted) for readers in self._private_in(text)
+        )
 
     def explains_words(self, text: str) -> bool:
         """Whether every word of a text is one that the user said or a service attested."""
-        return words(text) <= self.trusted.words | self._words
+        return words(text) <= self.trusted.words | self.traces.words
 
-    def _in_directory(self, wanted: str) -> bool:
-        if wanted in self._directory:
-            return True
-        if ADDRESS.fullmatch(wanted):
-            return "@" + wanted.rpartition("@")[2] in self._directory
-        return "//" + wanted.partition("/")[0] in self._directory
+    def _private_in(self, text: str) -> Iterator[frozenset[str]]:
+        plain = normalise(text) if self.traces.private else ""
+        return (readers for value, readers in self.traces.private.items() if value in plain)
+
+    def _told(self, value: Any, known: Label | None) -> Label | None:
+        """The better of what is known of a value, and of the endorsed texts that state it."""
+        for integrity in sorted(self.traces.told, reverse=True):
+            if known is not None and known.integrity >= integrity:
+                break
+            if self.traces.told[integrity].states(value):
+                return Label(integrity)
+        return known
 
     def _walk(self, value: Any, output: OutputManifest, resource: str, given: Integrity | None) -> None:
         if isinstance(value, dict):
@@ -193,7 +242,7 @@ class Provenance:
                 self._walk(item, output, resource, given)
         elif value is not None:
             level = given if given is not None else output.level("")
-            self._take(value, level, resource, private="*" in output.private)
+            self._take(value, level, resource, output if "*" in output.private else None)
 
     def _walk_thing(
         self, thing: dict[str, Any], output: OutputManifest, resource: str, given: Integrity | None
@@ -203,30 +252,43 @@ class Provenance:
         for field, value in thing.items():
             level = given if given is not None else output.level(field)
             if named and field in output.id:
-                self._chosen.add(normalise(value))
+                self.traces.chosen.add(normalise(value))
             if isinstance(value, dict | list) and level is Integrity.UNTRUSTED:
                 self._walk(value, output, resource, given)
                 continue
             if level is not Integrity.UNTRUSTED and field not in output.fields:
-                self._take(field, level, resource, private=False)  # a table by names
+                self._take(field, level, resource)  # a table by names
+            secluded = output if field in output.private or "*" in output.private else None
             for leaf in leaves(value):
-                self._take(leaf, level, resource, private=field in output.private or "*" in output.private)
+                self._take(leaf, level, resource, secluded)
                 if named and level is not Integrity.UNTRUSTED:
-                    self._designated.add(normalise(leaf))
+                    self.traces.designated.add(normalise(leaf))
 
-    def _take(self, leaf: Any, level: Integrity, resource: str, *, private: bool) -> None:
-        if private and len(str(leaf)) > 5:
-            self._private.add(normalise(leaf))
+    def _take(self, leaf: Any, level: Integrity, resource: str, private: OutputManifest | None = None) -> None:
+        if private is not None and len(str(leaf)) > 5:
+            readers = frozenset(normalise(reader) for reader in private.readers)
+            value = normalise(leaf)
+            self.traces.private[value] = self.traces.private.get(value, readers) & readers
         if level is not Integrity.UNTRUSTED:
             for part in parts(str(leaf)):
-                self._know(part, Label(level, sources=frozenset((resource,))))
+                self.traces.know(part, Label(level, sources=frozenset((resource,))))
 
-    def _know(self, value: Any, label: Label) -> None:
-        wanted = normalise(value)
-        before = self._known.get(wanted)
-        if before is None or before.integrity < label.integrity:
-            self._known[wanted] = label
-        self._words |= words(wanted)
+
+def _label_of(structured: Any, output: OutputManifest, resource: str, shown: str) -> Label:
+    integrity = worth(structured, output)
+    if shown and not words(shown) <= words(" ".join(str(leaf) for leaf in leaves(structured))):
+        integrity = Integrity.UNTRUSTED  # the text says more than the fields that are vouched for
+    hidden = Confidentiality.PRIVATE if output.private else Confidentiality.PUBLIC
+    return Label(integrity, hidden, frozenset((resource,)))
+
+
+def _among(wanted: str, entries: frozenset[str]) -> bool:
+    """Whether a normalised value is one of the entries, or of a domain or a host that is."""
+    if wanted in entries:
+        return True
+    if ADDRESS.fullmatch(wanted):
+        return "@" + wanted.rpartition("@")[2] in entries
+    return "//" + wanted.partition("/")[0] in entries
 
 
 _DIRECTORY = Label(Integrity.DIRECTORY)

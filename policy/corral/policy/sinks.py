@@ -45,6 +45,8 @@ class Sinks:
     """Judges calls by the provenance of their arguments; it asks, or denies what lies outside the plan.
 
     Attributes:
+        underived: What becomes of a call with an argument that derives from nothing good enough; ALLOW leaves it to the
+            rules, and only a frozen plan still denies.
         lexical_plan: Take the user's own words for a plan: a call that would be asked about is denied where the user's
             text has none of the tool's `intents`, or names others to send or pay to. For English; it bounds what an
             approver who agrees to everything lets through.
@@ -52,41 +54,45 @@ class Sinks:
 
     floors: Mapping[tuple[EffectClass, Role], Integrity] = field(default_factory=lambda: FLOORS)
     lexical_plan: bool = False
+    underived: Verdict = Verdict.ASK
 
     def judge(self, provenance: Provenance, action: Action, manifest: ToolManifest) -> Judgement | None:
         """None where nothing speaks against the call."""
-        if action.read_only and manifest.effect is EffectClass.ADMIN and not provenance.manifests.of(action.resource):
+        if action.read_only and not provenance.describes(action):
             return None  # no manifest, but somebody whom the user trusts says that it changes nothing
         plan = provenance.plan
         if plan is not None and manifest.effect in _PLANNED and action.resource not in plan:
             return Judgement(Verdict.DENY, f"{action.resource} is not in the plan that was made before reading")
-        if not provenance.tainted:
+        if not provenance.tainted or self.underived is Verdict.ALLOW:
             return None
         why = next(self._against(provenance, action, manifest), None)
         if why is None:
             return None
+        if not provenance.describes(action):
+            why += "; the tool has no manifest, so every argument counts"
         if self.lexical_plan and self._outside_words(provenance, action, manifest):
             return Judgement(Verdict.DENY, f"{why}, and the user's text does not ask for such a call")
-        return Judgement(Verdict.ASK, why, grants=GrantScope.ONCE)
+        return Judgement(self.underived, why, grants=GrantScope.ONCE)
 
     def _against(self, provenance: Provenance, action: Action, manifest: ToolManifest) -> Iterator[str]:
         effect = manifest.effect
         if effect is EffectClass.DESTROY and not self._intended(provenance, manifest):
             yield "the user's text does not ask to remove anything, and untrusted text was read"
+        targets = [value for name, value in action.arguments.items() if manifest.arguments.get(name) is Role.TARGET]
         for name, value in action.arguments.items():
             role = manifest.arguments.get(name) or _hidden_target(value)
+            text = " ".join(str(leaf) for leaf in leaves(value))
+            if effect in _OUTGOING and not provenance.may_read(leaves(targets), text):
+                yield f"{name} holds private data, for others than may see it"
             if role is None or value is None:
                 continue
             floor = self._floor(manifest, name, role)
             if floor is not None:
                 yield from self._below(provenance, action, manifest, name, role, floor)
-            text = " ".join(str(leaf) for leaf in leaves(value))
             if role in (Role.CONTENT, Role.TITLE) and not manifest.read_only:
                 yield from _links(provenance, name, text)
             if role is Role.TITLE and not provenance.explains_words(text):
                 yield f"{name}={text[:80]!r} has words that derive from untrusted text"
-            if effect in _OUTGOING and role in (Role.CONTENT, Role.TITLE, Role.TARGET) and provenance.is_private(text):
-                yield f"{name} holds private data"
 
     def _floor(self, manifest: ToolManifest, name: str, role: Role) -> Integrity | None:
         if name in manifest.floors:

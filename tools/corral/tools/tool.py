@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
@@ -13,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 import anyio
 
-from corral.policy import Admission, Label, NotAdmitted
+from corral.policy import Admission, Label, NotAdmitted, schema_hash
 from corral.tools.arguments import Checker, name_arguments
 from corral.tools.calling import CURRENT, REPORTS, CurrentCall
 from corral.tools.errors import BadArguments, ToolConfigError
@@ -117,8 +115,7 @@ class Tool:
     @cached_property
     def schema_hash(self) -> str:
         """A hash of the definition, hex SHA-256, for `Action.schema_hash`: an approval dies with a changed tool."""
-        text = json.dumps(self.definition(), sort_keys=True, default=repr)
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return schema_hash(self.definition())
 
     def check(self, arguments: Any) -> dict[str, Any]:
         """`arguments`, once they fit the input schema. A JSON text of an object is not an object.
