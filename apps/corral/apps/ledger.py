@@ -7,7 +7,9 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from types import TracebackType
 from typing import Any, Self, TextIO, cast
 
@@ -50,6 +52,7 @@ class Ledger:
         self.left_out = sum(task.id in self._done for task in tasks)
         self.reasons = Counter[str]()
         self.failures: list[str] = []
+        self._written: list[dict[str, Any]] = []
         self.tokens = 0
         self._cost: float | None = 0.0
         self._begun = time.monotonic()
@@ -109,16 +112,27 @@ class Ledger:
             f"{seconds:.1f} s, {ran / max(seconds, 1e-3):.1f} a second; {self.path}",
             err=True,
         )
+        for line in self._table():
+            click.echo(line, err=True)
         for failure in self.failures[:MOST_FAILURES]:
             click.echo(printable(f"  {failure}"), err=True)
         if len(self.failures) > MOST_FAILURES:
             click.echo(f"  ... and {len(self.failures) - MOST_FAILURES} more, in {self.path}", err=True)
+
+    def _table(self) -> Iterator[str]:
+        """What tasks came to, by reason: how many, and the seconds and tokens that half of them stayed below."""
+        yield f"  {'reason':<12} {'tasks':>6} {'s p50':>8} {'s most':>8} {'tokens p50':>11}"
+        for reason, count in self.reasons.most_common():
+            seconds = [line.get("seconds", 0.0) for line in self._written if line["reason"] == reason]
+            tokens = [line.get("tokens", 0) for line in self._written if line["reason"] == reason]
+            yield f"  {reason:<12} {count:>6} {median(seconds):>8.2f} {max(seconds):>8.2f} {median(tokens):>11.0f}"
 
     def _write(self, line: dict[str, Any]) -> None:
         # One write a line: what is on disk is whole lines, save perhaps the last.
         self._results.write(json.dumps(line, ensure_ascii=False) + "\n")
         self._results.flush()
         self.reasons[line["reason"]] += 1
+        self._written.append({name: line[name] for name in ("reason", "seconds", "tokens") if name in line})
         if not line["ok"]:
             run = f"  (corral runs show {line['run_id']})" if line.get("run_id") else ""
             self.failures.append(f"{line['id']}: {line['reason']} {line['detail']}".rstrip() + run)
