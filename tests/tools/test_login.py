@@ -47,9 +47,10 @@ def files_in(folder: Path) -> list[Path]:
 
 
 async def expire(client: OAuthClient) -> None:
-    assert client._held is not None
+    token = client._keeper.held.token
+    assert token is not None
     with anyio.fail_after(5):
-        while client._held.is_usable:
+        while token.is_usable:
             await anyio.lowlevel.checkpoint()
 
 
@@ -89,7 +90,7 @@ async def test_processes_share_a_refresh_token_that_rotates(server: LoopbackOAut
                 for _ in range(10):
                     group.start_soon(client.token)
         assert server.tokens_issued == issued + 1
-        clients[0]._held = clients[0]._load()
+        await clients[0]._keeper.load()
 
 
 async def test_two_real_processes_do_not_revoke_each_other(server: LoopbackOAuth, tmp_path: Path) -> None:
@@ -151,12 +152,11 @@ async def test_a_login_that_nobody_answers_ends(server: LoopbackOAuth) -> None:
 async def test_a_session_that_was_ended_asks_for_a_new_login(server: LoopbackOAuth, tmp_path: Path) -> None:
     client = client_of(server, tmp_path)
     await client.login()
-    assert client._held is not None
-    stolen = client._held
+    stolen = client._keeper.held
     await expire(client)
     await client.token()
     thief = client_of(server)
-    thief._held = stolen
+    thief._keeper.held = stolen
     with pytest.raises(TokenError, match="log in again"):
         await thief.token()
     await expire(client)
@@ -164,7 +164,7 @@ async def test_a_session_that_was_ended_asks_for_a_new_login(server: LoopbackOAu
         await client.token()
     assert not client.is_logged_in
     await client.login()
-    client.logout()
+    assert await client.logout() is False
     assert not client.is_logged_in
     assert files_in(tmp_path) == []
 
@@ -175,10 +175,11 @@ async def test_no_token_of_a_login_is_seen(
     caplog.set_level(logging.DEBUG)
     client = client_of(server, tmp_path)
     await client.login()
-    token = client._held
+    held = client._keeper.held
+    token = held.token
     assert token is not None
     assert token.refresh is not None
-    seen = caplog.text + repr((client, token, client._grant, client._store, client._endpoint()))
+    seen = caplog.text + repr((client, held, token, client._grant, client._keeper._store, await client._endpoint(held)))
     for secret in (token.access, token.refresh):
         assert secret not in seen
 

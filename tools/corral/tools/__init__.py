@@ -2,13 +2,16 @@
 
 from corral.tools.artifacts import Artifacts
 from corral.tools.calling import Reports, reporting
+from corral.tools.client_identity import PrivateKeyJwt, TokenFile
 from corral.tools.config import load_mcp_config
 from corral.tools.endpoint import Endpoint, Param
 from corral.tools.errors import BadArguments, TokenError, ToolConfigError, ToolError, ToolSourceError
 from corral.tools.function import tool
-from corral.tools.grants import AuthorizationCode, ClientCredentials, DeviceCode
+from corral.tools.grants import AuthorizationCode, ClientCredentials, DeviceCode, Grant, JwtBearer, TokenExchange
 from corral.tools.handlers import Elicitation, Handlers, LogEntry, Progress
 from corral.tools.http_tools import HttpTools
+from corral.tools.identity_assertion import IdentityAssertion
+from corral.tools.keyring_store import KeyringTokenStore, open_token_store
 from corral.tools.mcp import MCPServer
 from corral.tools.oauth import OAuthClient, TokenSource, bearer
 from corral.tools.observation import Json, Observation
@@ -19,7 +22,7 @@ from corral.tools.server_login import ServerLogin
 from corral.tools.servers import HttpServer, PerUser, StdioServer
 from corral.tools.skills import Skill
 from corral.tools.source import FunctionTools, ToolSource
-from corral.tools.token_store import FileTokenStore
+from corral.tools.token_store import FileTokenStore, TokenStore
 from corral.tools.tool import Effect, Tool
 from corral.tools.toolbox import Toolbox
 
@@ -35,10 +38,14 @@ __all__ = [
     "Endpoint",
     "FileTokenStore",
     "FunctionTools",
+    "Grant",
     "Handlers",
     "HttpServer",
     "HttpTools",
+    "IdentityAssertion",
     "Json",
+    "JwtBearer",
+    "KeyringTokenStore",
     "LogEntry",
     "MCPServer",
     "OAuthClient",
@@ -46,13 +53,17 @@ __all__ = [
     "Param",
     "PerUser",
     "Pins",
+    "PrivateKeyJwt",
     "Progress",
     "Reports",
     "ServerLogin",
     "Skill",
     "StdioServer",
     "TokenError",
+    "TokenExchange",
+    "TokenFile",
     "TokenSource",
+    "TokenStore",
     "Tool",
     "ToolConfigError",
     "ToolError",
@@ -65,6 +76,7 @@ __all__ = [
     "load_mcp_config",
     "load_openapi",
     "lock",
+    "open_token_store",
     "reporting",
     "tool",
 ]

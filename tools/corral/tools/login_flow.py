@@ -1,232 +1,255 @@
-"""The SDK's OAuth provider, without its stalls and with a memory; imported late, as the SDK is heavy.
+"""The token source of one MCP server's connection; imported late, as it needs the HTTP libraries.
 
-The provider (mcp 2.3.0) holds its lock while each request is under way, and after a restart knows neither when its
-token ends nor which server renews it. Here it is entered only when a token must be had, and gets back what it knew.
+It replaces the SDK's own provider (mcp 2.3.0), which holds its lock while each request is under way, knows after a
+restart neither when its token ends nor which server renews it, and bounds no answer of an authorization server.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
-from collections.abc import AsyncGenerator
-from contextlib import nullcontext
-from pathlib import Path
+import socket
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import httpx2
-from mcp.client.auth import OAuthClientProvider, OAuthFlowError
-from mcp.client.auth.utils import extract_field_from_www_auth
-from mcp.shared.auth import (
-    OAuthClientInformationFull,
-    OAuthClientMetadata,
-    OAuthMetadata,
-    OAuthToken,
-    ProtectedResourceMetadata,
-)
-from pydantic import AnyUrl, ValidationError
-
-from corral.tools.address import is_private_way, show_url
+from corral.tools.bearer import Bearer
+from corral.tools.challenge import Challenge
+from corral.tools.client_identity import ClientIdentity
+from corral.tools.clock import ServerClock
+from corral.tools.dpop import Proofs, make_key
 from corral.tools.errors import TokenError
-from corral.tools.login_parts import Browser, Nowhere, WorkloadProvider
-from corral.tools.private_file import hold_lock, read_private, write_private
+from corral.tools.grants import AuthorizationCode, DeviceCode, Grant, JwtBearer
+from corral.tools.login import Login
+from corral.tools.login_keeper import LoginKeeper
+from corral.tools.protected_resource import Resource, find_resource, find_server, wanted_scopes
+from corral.tools.registration import choose_method, identity_of, register
 from corral.tools.server_login import ServerLogin
+from corral.tools.server_metadata import AuthServer
+from corral.tools.token_endpoint import RefusedGrant, TokenEndpoint
 
 __all__ = ["LoginFlow", "make_flow"]
 
+_TIME: Final = 15.0
 _FORBIDDEN: Final = 403
-_UNAUTHORIZED: Final = 401
+_FIRST_RESOURCE: Final = "2025-06-18"
+"""The version of MCP that asks for tokens by resource."""
 
 
-def _is_no_failure(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith("OAuth flow error")
-
-
-# The provider logs a traceback which may show a token endpoint's whole answer; the failure is told by our own error.
-logging.getLogger("mcp.client.auth.oauth2").addFilter(_is_no_failure)
-
-
-def make_flow(login: ServerLogin, url: str) -> httpx2.Auth:
+def make_flow(login: ServerLogin, url: str) -> Bearer:
     """The `Auth` of connections to `url`: one for all that are made in this event loop."""
     flows = login.flows.setdefault(asyncio.get_running_loop(), {})
     if url not in flows:
-        flows[url] = _bind(LoginFlow(login, url), login) if login.dpop else LoginFlow(login, url)
+        flows[url] = Bearer(LoginFlow(login, url))
     return flows[url]
 
 
-def _bind(flow: LoginFlow, login: ServerLogin) -> httpx2.Auth:
-    from corral.tools.dpop import KeyBound, load_key
-
-    return KeyBound(flow, load_key(None if login.folder is None else Path(login.folder) / "dpop-key.json"))
-
-
-class LoginFlow(httpx2.Auth):
-    """The `Auth` of one server's connection."""
+class LoginFlow:
+    """A token source that learns from the server's refusals where its tokens come from."""
 
     def __init__(self, login: ServerLogin, url: str) -> None:
         self._login = login
+        self._url = url
         self._server = urlsplit(url).netloc
-        key = hashlib.sha256(f"{url}\n{login.client_id or ''}".encode()).hexdigest()[:32]
-        self._path = None if login.folder is None else Path(login.folder) / f"{key}.json"
-        self._lock = asyncio.Lock()
-        self._browser = Browser(login)
-        self._provider = self._make_provider(url)
-        self._knows = False
+        user = f"\n{login.user}" if login.user else ""
+        name = hashlib.sha256(f"{url}\n{login.client_id or ''}{user}".encode()).hexdigest()[:32]
+        self._keeper = LoginKeeper(name, login.kept_in)
+        self._clock = ServerClock()
+        self._proofs: Proofs | None = None
+        self._consented: str | None = None
+
+    async def token(self, *, refused: str | None = None) -> str:
+        """As `TokenSource.token`; empty where the server has to be asked first what it wants."""
+        login = self._take_key(await self._keeper.look())
+        held = login.token
+        spare = held if held is not None and held.access != refused and held.is_usable else None
+        if spare is not None and (spare.is_fresh or self._keeper.is_renewing):
+            return spare.access
+        if not self._can_renew(login):
+            return "" if spare is None else spare.access
+        try:
+            return self._access(await self._keeper.renew(refused, self._renew))
+        except TokenError as error:
+            if spare is not None and spare.is_usable:
+                return spare.access
+            if isinstance(error, RefusedGrant):
+                return ""
+            raise
+
+    async def challenged(self, challenge: Challenge, used: str, round: int) -> str | None:
+        """As `Challenged.challenged`: what can be renewed is, before anybody is asked."""
+        login = self._keeper.held
+        if challenge.status != _FORBIDDEN and round == 0 and used and self._can_renew(login):
+            newer = await self.token(refused=used)
+            if newer:
+                return newer
+        if round > 0 and (challenge.status == _FORBIDDEN or used == self._consented):
+            return None  # nobody is asked twice for one request
+        self._consented = self._access(await self._consent(challenge, used))
+        return self._consented
+
+    async def logout(self) -> bool:
+        """Forget the login, here and in the store, and end it at the server; False if that has no place for it.
+
+        Raises:
+            TokenError: The server could not be told; here it is forgotten all the same.
+        """
+        async with self._keeper.locked():
+            login = await self._keeper.load()
+            await self._keeper.forget()
+        if login.token is None or login.server is None:
+            return False
+        return await self._endpoint(login, "").revoke(login.token)
+
+    @property
+    def login(self) -> Login:
+        """What is known, from the store if there is one."""
+        return self._keeper.load_now()
+
+    @property
+    def proofs(self) -> Proofs | None:
+        """As `Proving.proofs`."""
+        token = self._keeper.held.token
+        return self._proofs if token is not None and token.kind == "DPoP" else None
 
     def secrets(self) -> tuple[str, ...]:
         """As `TokenSource.secrets`."""
-        context = self._provider.context
-        tokens = context.current_tokens
-        secret = context.client_info.client_secret if context.client_info is not None else None
-        known = (tokens and tokens.access_token, tokens and tokens.refresh_token, secret)
-        return tuple(each for each in known if each)
+        secret = self._login.client_secret
+        own = () if secret is None else (secret.get_secret_value(),)
+        return (*own, *self._keeper.held.secrets())
 
-    async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
-        if not is_private_way(str(request.url)):
-            raise TokenError(show_url(str(request.url)), "tokens are sent over https only, except to this machine")
-        self._recall()
-        await request.aread()
-        token, response = self._token(), None
-        if token is not None:
-            response = yield _sign(request, token)
-            if not _wants_more(response):
-                return
-        async with self._lock:
-            newer = self._token()
-            if newer is not None and newer != token:
-                response = yield _sign(request, newer)
-                if not _wants_more(response):
-                    return
-            async with nullcontext() if self._path is None else hold_lock(self._path, self._login.timeout):
-                if self._path is not None:
-                    self._recall(again=True)
-                flow = self._acquire(request, response)
-                try:
-                    outgoing = await flow.__anext__()
-                    while True:
-                        outgoing = await flow.asend((yield outgoing))
-                except StopAsyncIteration:
-                    pass
-                finally:
-                    await flow.aclose()
-                    self._remember()
+    def _can_renew(self, login: Login) -> bool:
+        has_refresh = login.token is not None and login.token.refresh is not None
+        return login.server is not None and (has_refresh or (login.token is not None and not self._asks))
 
-    async def _acquire(
-        self, request: httpx2.Request, refused: httpx2.Response | None
-    ) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
-        """The provider's flow, which is told of the refusal that was seen already."""
-        context = self._provider.context
-        used = request.headers.pop("Authorization", None)
-        tokens = context.current_tokens
-        if refused is not None and tokens is not None and used != f"Bearer {tokens.access_token}":
-            refused = None  # another process has renewed it
-        if refused is not None and refused.status_code == _UNAUTHORIZED and context.can_refresh_token():
-            refused, context.token_expiry_time = None, 1.0  # renewed before anybody is asked
-        if refused is not None:
-            await refused.aread()
-        flow = self._provider.async_auth_flow(request)
+    @property
+    def _asks(self) -> bool:
+        return self._grant("").is_interactive
+
+    async def _renew(self, login: Login) -> Login:
+        token = login.token
+        assert token is not None
+        endpoint = self._endpoint(login, token.scope or "")
+        if token.refresh is None:
+            return replace(login, token=await self._grant("").first(endpoint))
         try:
-            outgoing = await flow.__anext__()
-            while True:
-                if outgoing is request and refused is not None:
-                    response, refused = refused, None
-                else:
-                    response = yield outgoing
-                outgoing = await flow.asend(response)
-        except StopAsyncIteration:
-            return
-        except (OAuthFlowError, ValidationError, ValueError) as error:
-            words = str(error).partition("\n")[0][:200]  # further lines of pydantic's show the answer, with its tokens
-            raise TokenError(self._server, f"logging in failed: {words or type(error).__name__}") from None
-        finally:
-            await flow.aclose()
-            await self._browser.close()
+            return replace(login, token=await endpoint.ask("refresh_token", token, refresh_token=token.refresh))
+        except RefusedGrant as refusal:
+            if refusal.code == "invalid_grant":
+                await self._keeper.keep(replace(login, token=None))
+            raise
 
-    def _token(self) -> str | None:
-        context = self._provider.context
-        return context.current_tokens.access_token if context.is_token_valid() and context.current_tokens else None
+    async def _consent(self, challenge: Challenge, used: str) -> Login:
+        """A new login; of several processes that need it, one asks, and the others take what it got."""
 
-    def _make_provider(self, url: str) -> OAuthClientProvider:
-        redirect = AnyUrl(self._browser.url)
-        metadata = OAuthClientMetadata(
-            client_name=self._login.client_name,
-            redirect_uris=[redirect],
-            grant_types=["authorization_code", "refresh_token"],
-            response_types=["code"],
+        async def begin(login: Login) -> Login:
+            if not self._login.ask and self._asks:
+                needed = f" with the scopes {challenge.scope!r}" if challenge.status == _FORBIDDEN else ""
+                raise TokenError(self._server, f"nobody is logged in{needed}; {self._login.advice}")
+            return await self._begin(login, challenge)
+
+        return await self._keeper.renew(used, begin, purpose=".login", timeout=self._login.timeout)
+
+    async def _begin(self, login: Login, challenge: Challenge) -> Login:
+        is_step_up = challenge.status == _FORBIDDEN and login.server is not None
+        if not is_step_up:
+            login = await self._discover(login, challenge)
+        server, resource = login.server, self._resource(login)
+        assert server is not None
+        scope = wanted_scopes(challenge, resource, server)
+        if challenge.status == _FORBIDDEN:
+            before = "" if login.token is None else login.token.scope or ""
+            scope = " ".join(dict.fromkeys((*before.split(), *scope.split())))
+        redirect = self._redirect(login)
+        if login.client is None:
+            login = replace(login, client=await self._register(server, redirect, scope))
+        wants_key = self._login.dpop or (resource is not None and resource.wants_dpop)
+        if wants_key and login.key is None:
+            login = replace(login, key=make_key())
+        self._take_key(login)
+        endpoint = self._endpoint(login, scope, challenge.protocol)
+        token = await self._grant(redirect).first(endpoint)
+        # RFC 6749 §5.1: a scope that is not named is the one that was asked for.
+        return replace(login, token=token if token.scope is not None else replace(token, scope=scope))
+
+    async def _discover(self, login: Login, challenge: Challenge) -> Login:
+        resource, data = await find_resource(self._url, challenge)
+        server = await find_server(self._url, resource)
+        client = login.client
+        if client is not None and client.get("issuer") not in (None, server.issuer):
+            client = None  # registered elsewhere: nobody else may see it (SEP-2352)
+        return replace(login, server=server, resource=data, client=client)
+
+    async def _register(self, server: AuthServer, redirect: str, scope: str) -> dict[str, Any] | None:
+        login = self._login
+        if login.client_id is not None or isinstance(self._grant(""), JwtBearer):
+            return None
+        if login.client_metadata_url is not None and server.takes_metadata_urls:
+            return {"client_id": login.client_metadata_url, "redirect_uris": [redirect]}
+        kinds = ("urn:ietf:params:oauth:grant-type:device_code",) if isinstance(login.grant, DeviceCode) else ()
+        kinds = (*kinds, "authorization_code", "refresh_token")
+        return await register(server, login.client_name, redirect, scope, kinds)
+
+    def _endpoint(self, login: Login, scope: str, protocol: str | None = None) -> TokenEndpoint:
+        assert login.server is not None
+        resource = self._resource(login)
+        name = None if resource is None else resource.name
+        if name is None and (protocol or "") >= _FIRST_RESOURCE:
+            name = self._url.partition("#")[0]
+        return TokenEndpoint(
+            login.server,
+            self._identity(login, login.server),
+            scope,
+            name,
+            _TIME,
+            None if login.key is None else self._proofs_of(login),
+            self._clock,
         )
-        provider = (OAuthClientProvider if self._login.assertion is None else WorkloadProvider)(
-            url,
-            metadata,
-            Nowhere(),
-            self._browser.open,
-            self._browser.wait,
-            client_metadata_url=self._login.client_metadata_url,
-        )
-        if isinstance(provider, WorkloadProvider) and self._login.assertion is not None:
-            provider.assertion = self._login.assertion
-        if self._login.client_id is not None:
-            secret = self._login.client_secret
-            provider.context.client_info = OAuthClientInformationFull(
-                client_id=self._login.client_id,
-                client_secret=None if secret is None else secret.get_secret_value(),
-                redirect_uris=[redirect],
-                token_endpoint_auth_method="none" if secret is None else "client_secret_basic",
-            )
-        # Its own memory is left out: the provider would begin by forgetting what it is given here.
-        setattr(provider, "_initialized", True)  # noqa: B010
-        return provider
 
-    def _recall(self, *, again: bool = False) -> None:
-        if self._path is None or (self._knows and not again):
-            return
-        self._knows = True
-        data = read_private(self._path)
-        if data is None:
-            return
-        context = self._provider.context
-        try:
-            context.current_tokens = _load(OAuthToken, data.get("tokens"))
-            context.oauth_metadata = _load(OAuthMetadata, data.get("metadata"))
-            context.protected_resource_metadata = _load(ProtectedResourceMetadata, data.get("resource"))
-            context.client_info = _load(OAuthClientInformationFull, data.get("client")) or context.client_info
-        except ValidationError:
-            return
-        context.token_expiry_time = data.get("expires_at")
-        context.auth_server_url = data.get("server")
-        if context.client_info is not None and context.client_info.redirect_uris:
-            self._browser.use(str(context.client_info.redirect_uris[0]))
-            context.client_metadata.redirect_uris = list(context.client_info.redirect_uris)
+    def _identity(self, login: Login, server: AuthServer) -> ClientIdentity:
+        own = self._login
+        if own.client_id is None:
+            return ClientIdentity("") if login.client is None else identity_of(login.client, self._server)
+        if own.client_secret is None:
+            return ClientIdentity(own.client_id, assertion=own.client_assertion)
+        return ClientIdentity(own.client_id, own.client_secret.get_secret_value(), choose_method(server))
 
-    def _remember(self) -> None:
-        # The provider forgets its client when a renewal fails; without this it would look for it in its own memory.
-        setattr(self._provider, "_initialized", True)  # noqa: B010
-        if self._path is None:
-            return
-        context = self._provider.context
-        parts = {
-            "tokens": context.current_tokens,
-            "metadata": context.oauth_metadata,
-            "resource": context.protected_resource_metadata,
-            "client": context.client_info,
-        }
-        data: dict[str, Any] = {
-            name: None if part is None else part.model_dump(mode="json", exclude_none=True)
-            for name, part in parts.items()
-        }
-        write_private(self._path, data | {"expires_at": context.token_expiry_time, "server": context.auth_server_url})
+    def _grant(self, redirect: str) -> Grant:
+        login = self._login
+        if login.assertion is not None:
+            return JwtBearer(login.assertion)
+        if login.grant is not None:
+            return login.grant
+        return AuthorizationCode(None, login.show, urlsplit(redirect).port or 0, timeout=login.timeout)
+
+    def _redirect(self, login: Login) -> str:
+        """Where the browser comes back to: where the client was registered to."""
+        if login.client is not None and login.client.get("redirect_uris"):
+            return str(login.client["redirect_uris"][0])
+        return f"http://127.0.0.1:{self._login.port or _free_port()}/callback"
+
+    def _resource(self, login: Login) -> Resource | None:
+        return None if login.resource is None else Resource.from_json(login.resource, self._url)
+
+    def _access(self, login: Login) -> str:
+        assert login.token is not None
+        self._take_key(login)
+        return login.token.access
+
+    def _take_key(self, login: Login) -> Login:
+        if login.key is not None:
+            self._proofs = self._proofs_of(login)
+        return login
+
+    def _proofs_of(self, login: Login) -> Proofs:
+        assert login.key is not None
+        known = self._proofs
+        return known if known is not None and known.key == login.key else Proofs(login.key, self._clock)
+
+    def __repr__(self) -> str:
+        return f"LoginFlow({self._server!r})"
 
 
-def _load(model: Any, data: Any) -> Any:
-    return None if data is None else model.model_validate(data)
-
-
-def _sign(request: httpx2.Request, token: str) -> httpx2.Request:
-    request.headers["Authorization"] = f"Bearer {token}"
-    return request
-
-
-def _wants_more(response: httpx2.Response) -> bool:
-    if response.status_code == _FORBIDDEN:
-        return extract_field_from_www_auth(response, "error") == "insufficient_scope"
-    return response.status_code == _UNAUTHORIZED
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]

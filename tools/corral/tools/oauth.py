@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from corral.tools.challenge import Challenge
+from corral.tools.client_identity import Assertion, ClientAuthMethod, ClientIdentity
+from corral.tools.clock import ServerClock
+from corral.tools.discovery import discover_server, find_fault_of_issuer
 from corral.tools.errors import TokenError, ToolConfigError
 from corral.tools.grants import ClientCredentials, Grant
-from corral.tools.token import Token
-from corral.tools.token_endpoint import ClientAuthMethod, RefusedGrant, TokenEndpoint, find_fault_of_endpoint
+from corral.tools.login import Login
+from corral.tools.login_keeper import LoginKeeper
+from corral.tools.server_metadata import AuthServer
+from corral.tools.token_endpoint import RefusedGrant, TokenEndpoint, find_fault_of_endpoint
 from corral.tools.token_store import TokenStore
 from corral.tools.variables import expand
 
 if TYPE_CHECKING:
     from corral.tools.bearer import Bearer
+    from corral.tools.dpop import Proofs
 
 __all__ = ["ClientAuthMethod", "OAuthClient", "TokenSource", "bearer"]
 
@@ -65,14 +72,19 @@ class OAuthClient:
     processes share the token, and one of them renews it. Nothing of it is shown by repr, errors or logs.
 
     Args:
-        token_url: Of the token endpoint; https, except on this machine.
+        token_url: Of the token endpoint; https, except on this machine. None if the issuer says it.
         client_id: It and the secret may name variables, `${VAR}`, looked up when a token is fetched.
-        client_secret: None for a client that can keep none, which then needs a grant by a person.
+        client_secret: None for a client that can keep none, which then needs an assertion, or a grant by a person.
+        issuer: Its metadata says the endpoints (RFC 8414); asked when they are first needed.
         scopes: What is asked for; the server's default when empty.
         resource: The API that the token is for (RFC 8707).
         auth_method: How the client shows its secret.
+        assertion: Shows who the client is instead of a secret: `PrivateKeyJwt`, or the `TokenFile` of a workload.
         grant: How to come to a first token.
+        dpop: Bind the tokens to a key, which the store keeps with them (RFC 9449).
+        step_up: Where an API says which scopes are missing, ask for those too; a person is asked again then.
         store: Keeps the token over the end of the process.
+        advice: What is said to who has to log in.
         environ: Where variables are looked up; this process's environment when None.
 
     Raises:
@@ -81,19 +93,25 @@ class OAuthClient:
 
     def __init__(
         self,
-        token_url: str,
+        token_url: str | None,
         client_id: str,
         client_secret: SecretStr | str | None = None,
         *,
+        issuer: str | None = None,
         scopes: Iterable[str] = (),
         resource: str | None = None,
         auth_method: ClientAuthMethod | None = None,
+        assertion: Assertion | None = None,
         grant: Grant | None = None,
+        dpop: bool = False,
+        step_up: bool = False,
         store: TokenStore | None = None,
+        advice: str = "log in again",
         environ: Mapping[str, str] | None = None,
         timeout: float = _FETCH_TIME,
     ) -> None:
         self._token_url = token_url
+        self._issuer = issuer
         self._client_id = client_id
         self._secret = client_secret if isinstance(client_secret, SecretStr) else SecretStr(client_secret or "")
         self._scopes = tuple(scopes)
@@ -101,27 +119,42 @@ class OAuthClient:
         self._auth_method: ClientAuthMethod = auth_method or (
             "none" if client_secret is None else "client_secret_basic"
         )
+        self._assertion = assertion
         self._grant = grant or ClientCredentials()
-        self._store = store
+        self._dpop = dpop
+        self._step_up = step_up
+        self._advice = advice
         self._environ = environ
         self._timeout = timeout
-        self._held: Token | None = None
-        self._pending: asyncio.Task[Token] | None = None
-        if "${" not in token_url and (fault := find_fault_of_endpoint(token_url)) is not None:
-            raise ToolConfigError("token_url", fault)
+        self._clock = ServerClock()
+        self._proofs: Proofs | None = None
+        self._keeper = LoginKeeper(self._name(), store)
+        self._check(token_url, issuer)
 
     async def token(self, *, refused: str | None = None) -> str:
         """As `TokenSource.token`; a grant that needs a person is not begun here, but by `login`."""
-        held = self._held
+        held = self._take_key(await self._keeper.look()).token
         spare = held if held is not None and held.access != refused and held.is_usable else None
-        if spare is not None and (spare.is_fresh or self._is_fetching()):
+        if spare is not None and (spare.is_fresh or self._keeper.is_renewing):
             return spare.access
         try:
-            return (await self._fetch_once(refused)).access
+            return self._access(await self._keeper.renew(refused, self._renew))
         except TokenError:
             if spare is not None and spare.is_usable:
                 return spare.access
             raise
+
+    async def challenged(self, challenge: Challenge, used: str, round: int) -> str | None:
+        """As `Challenged.challenged`: one renewal, or one more consent."""
+        if round > 0:
+            return None
+        if challenge.status == 401:
+            return await self.token(refused=used)
+        if not self._step_up or not challenge.scope:
+            return None
+        granted = (self._keeper.held.token and self._keeper.held.token.scope) or ""
+        self._scopes = tuple(dict.fromkeys((*self._scopes, *granted.split(), *challenge.scope.split())))
+        return self._access(await self._keeper.renew(used, self._begin))
 
     async def login(self) -> None:
         """Come to a new token by the grant, with a person if it needs one, and keep it.
@@ -129,92 +162,125 @@ class OAuthClient:
         Raises:
             TokenError: None was given.
         """
-        token = await self._grant.first(self._endpoint())
-        async with self._locked():
-            self._keep(token)
+        login = await self._begin(await self._keeper.look())
+        async with self._keeper.locked():
+            await self._keeper.keep(login)
 
-    def logout(self) -> None:
-        """Forget the token, here and in the store."""
-        self._held = None
-        if self._store is not None:
-            self._store.delete(self._key())
+    async def logout(self) -> bool:
+        """Forget the token, here and in the store, and end it at the server; False if that has no place for it.
+
+        Raises:
+            TokenError: The server could not be told; here it is forgotten all the same.
+        """
+        async with self._keeper.locked():
+            login = await self._keeper.load()
+            await self._keeper.forget()
+        if login.token is None:
+            return False
+        endpoint = await self._endpoint(login)
+        return await endpoint.revoke(login.token)
 
     @property
     def is_logged_in(self) -> bool:
         """There is a token that is valid or may be renewed."""
-        held = self._load()
+        held = self._keeper.load_now().token
         return held is not None and (held.is_usable or held.refresh is not None)
+
+    @property
+    def proofs(self) -> Proofs | None:
+        """As `Proving.proofs`."""
+        token = self._keeper.held.token
+        return self._proofs if token is not None and token.kind == "DPoP" else None
 
     def secrets(self) -> tuple[str, ...]:
         try:
             known = [self._expand(self._secret.get_secret_value())]
         except TokenError:
             known = []
-        if self._held is not None:
-            known += [self._held.access, self._held.refresh or ""]
-        return tuple(each for each in known if each)
+        return tuple(each for each in (*known, *self._keeper.held.secrets()) if each)
 
-    def _is_fetching(self) -> bool:
-        # A task of a loop that was closed in between will never end.
-        pending = self._pending
-        return pending is not None and not pending.done() and pending.get_loop() is asyncio.get_running_loop()
+    def _access(self, login: Login) -> str:
+        assert login.token is not None
+        self._take_key(login)
+        return login.token.access
 
-    async def _fetch_once(self, refused: str | None) -> Token:
-        """Join the fetch under way or begin one; a caller who is cancelled leaves it to the others.
+    def _take_key(self, login: Login) -> Login:
+        """Sign with the key of the login from now on, if it has one."""
+        if login.key is not None:
+            self._proofs = self._proofs_of(login)
+        return login
 
-        A refresh token may be used up by a request whose answer nobody takes.
-        """
-        pending = self._pending
-        if pending is None or not self._is_fetching():
-            pending = self._pending = asyncio.create_task(self._renew(refused), name="corral token")
-            pending.add_done_callback(_look_at)
-        return await asyncio.shield(pending)
+    def _proofs_of(self, login: Login) -> Proofs:
+        from corral.tools.dpop import Proofs, make_key  # heavy
 
-    async def _renew(self, refused: str | None) -> Token:
-        async with self._locked():
-            held = self._load()
-            if held is not None and held.access != refused and held.is_fresh:
-                self._held = held  # another process was faster
-                return held
-            return self._keep(await self._fetch(held))
+        known = self._proofs
+        if known is not None and (login.key is None or login.key == known.key):
+            return known
+        return Proofs(login.key or make_key(), self._clock)
 
-    async def _fetch(self, held: Token | None) -> Token:
-        endpoint = self._endpoint()
-        if held is not None and held.refresh is not None:
+    async def _renew(self, login: Login) -> Login:
+        if login.token is not None and login.token.refresh is not None:
+            endpoint = await self._endpoint(login)
             try:
-                return await endpoint.ask("refresh_token", held, refresh_token=held.refresh)
+                token = await endpoint.ask("refresh_token", login.token, refresh_token=login.token.refresh)
+                return replace(login, token=token, server=endpoint.metadata)
             except RefusedGrant as refusal:
                 if refusal.code != "invalid_grant":
                     raise
-                self.logout()
+                await self._keeper.forget()
+                login = replace(login, token=None)
         if self._grant.is_interactive:
-            raise TokenError(endpoint.server, "nobody is logged in, or the login has ended; log in again")
-        return await self._grant.first(endpoint)
+            raise TokenError(self._server, f"nobody is logged in, or the login has ended; {self._advice}")
+        return await self._begin(login)
 
-    def _load(self) -> Token | None:
-        stored = None if self._store is None else self._store.load(self._key())
-        return self._held if stored is None else stored
+    async def _begin(self, login: Login) -> Login:
+        endpoint = await self._endpoint(login)
+        token = await self._grant.first(endpoint)
+        key = None if endpoint.proofs is None else endpoint.proofs.key
+        return replace(login, token=token, key=key, server=endpoint.metadata)
 
-    def _keep(self, token: Token) -> Token:
-        self._held = token
-        if self._store is not None:
-            self._store.save(self._key(), token)
-        return token
+    async def _endpoint(self, login: Login) -> TokenEndpoint:
+        return TokenEndpoint(
+            await self._metadata(login),
+            ClientIdentity(
+                self._expand(self._client_id),
+                self._expand(self._secret.get_secret_value()),
+                self._auth_method,
+                self._assertion,
+            ),
+            " ".join(self._scopes),
+            self._resource,
+            self._timeout,
+            self._proofs_of(login) if self._dpop else None,
+            self._clock,
+        )
 
-    def _locked(self) -> AbstractAsyncContextManager[None]:
-        return nullcontext() if self._store is None else self._store.lock(self._key())
+    async def _metadata(self, login: Login) -> AuthServer:
+        url, issuer = (self._expand(text or "") for text in (self._token_url, self._issuer))
+        if url:
+            return AuthServer(issuer, url)
+        if login.server is not None and login.server.issuer.rstrip("/") == issuer.rstrip("/"):
+            return login.server
+        return await discover_server(issuer, timeout=self._timeout)
 
-    def _key(self) -> str:
-        """A name for the token: of the server, the client, and what it is for."""
-        parts = [self._token_url, self._client_id, self._resource or "", *sorted(self._scopes)]
+    @property
+    def _server(self) -> str:
+        """For messages: as it was configured."""
+        return urlsplit(self._token_url or self._issuer or "").netloc
+
+    def _name(self) -> str:
+        """A name for the login in a store: of the server, the client, and what it is for."""
+        where = self._token_url or self._issuer or ""
+        parts = [where, self._client_id, self._resource or "", *sorted(self._scopes)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
-    def _endpoint(self) -> TokenEndpoint:
-        url, client_id, secret = (
-            self._expand(text) for text in (self._token_url, self._client_id, self._secret.get_secret_value())
-        )
-        scope = " ".join(self._scopes)
-        return TokenEndpoint(url, client_id, secret, self._auth_method, scope, self._resource, self._timeout)
+    def _check(self, token_url: str | None, issuer: str | None) -> None:
+        if not token_url and not issuer:
+            raise ToolConfigError("token_url", "it is required, or an issuer that says it")
+        if token_url and "${" not in token_url and (fault := find_fault_of_endpoint(token_url)) is not None:
+            raise ToolConfigError("token_url", fault)
+        if issuer and "${" not in issuer and (fault := find_fault_of_issuer(issuer)) is not None:
+            raise ToolConfigError("issuer", fault)
 
     def _expand(self, text: str) -> str:
         try:
@@ -223,10 +289,4 @@ class OAuthClient:
             raise TokenError("the OAuth client", f"it needs {error.args[0]}, which is not set") from None
 
     def __repr__(self) -> str:
-        return f"OAuthClient({self._token_url!r}, {self._client_id!r}, scopes={self._scopes!r})"
-
-
-def _look_at(task: asyncio.Task[Token]) -> None:
-    """Take the exception, so that asyncio does not report it again when all who waited were cancelled."""
-    if not task.cancelled():
-        task.exception()
+        return f"OAuthClient({self._token_url or self._issuer!r}, {self._client_id!r}, scopes={self._scopes!r})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import anyio
 
 from corral.tools.errors import TokenError
 
-__all__ = ["hold_lock", "read_private", "write_private"]
+__all__ = ["hold_lock", "make_private", "read_private", "write_private"]
 
 _POLL: Final = 0.02
 _LOCK_TIME: Final = 30.0
@@ -30,17 +31,37 @@ def read_private(path: Path) -> dict[str, Any] | None:
 
 def write_private(path: Path, data: dict[str, Any]) -> None:
     """Replace the file, so that a process that is killed leaves the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_suffix(f".{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    draft = _draft(path, data)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(data, file)
-            file.flush()
-            os.fsync(file.fileno())
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def make_private(path: Path, data: dict[str, Any]) -> None:
+    """Write the file if there is none; of several processes that try, one does, and the others keep its file."""
+    draft = _draft(path, data)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        if not path.exists():
+            draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _draft(path: Path, data: dict[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Of this thread: two of one process may write at a time.
+    draft = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(data, file)
+        file.flush()
+        os.fsync(file.fileno())
+    return draft
 
 
 @asynccontextmanager

@@ -10,6 +10,10 @@ from weakref import WeakKeyDictionary
 
 from pydantic import SecretStr
 
+from corral.tools.client_identity import Assertion
+from corral.tools.grants import Grant
+from corral.tools.token_store import FileTokenStore, TokenStore
+
 __all__ = ["ServerLogin"]
 
 _LOGIN_TIME: Final = 300.0
@@ -21,17 +25,25 @@ class ServerLogin:
 
     A 401 leads to the server's metadata, from there to its authorization server, where the client is registered if it
     must be, and a person consents in a browser (code and PKCE, back to this machine). Later the token is renewed by its
-    refresh token, also after a restart. The server's connect timeout includes the person's time.
+    refresh token, also after a restart. A 403 that names scopes leads to one more consent, with those. The server's
+    connect timeout includes the person's time.
 
     Attributes:
         show: Is given the URL to be opened; the system's browser when None.
-        folder: Keeps tokens and registrations, in files that only their owner may read, not encrypted; None forgets.
+        folder: Keeps tokens and registrations in encrypted files (`FileTokenStore`); None forgets.
+        store: Keeps them elsewhere, such as in the system's keyring; comes before `folder`.
         client_id: Of a client that was registered beforehand; with a secret, if it has one.
+        client_assertion: Shows who that client is instead of a secret: `PrivateKeyJwt`, or a workload's `TokenFile`.
         client_metadata_url: Stands for the client where the authorization server takes such URLs (CIMD).
-        assertion: Gives a token of the place where the program runs, such as a cluster's, instead of a person's consent
-            (workload identity, RFC 7523 §2.1).
-        dpop: Bind the tokens to a key (RFC 9449), which is kept in the folder.
+        grant: How to come to a token, instead of by a person in a browser: `ClientCredentials()` where the program acts
+            for itself, `DeviceCode(None, show)` for a person elsewhere, or `JwtBearer`, `TokenExchange`.
+        assertion: The same as `grant=JwtBearer(assertion)`: gives a token of the place where the program runs, such as
+            a cluster's (workload identity, RFC 7523 §2.1).
+        dpop: Bind the tokens to a key (RFC 9449), which is kept with them.
+        ask: Ask the person when a login is needed; else it is an error that says so, with `advice`.
+        user: Whose login it is, where several people's are kept in one place.
         port: Of the redirect; any free one when 0, kept once the client is registered.
+        timeout: Seconds for the person.
     """
 
     show: Callable[[str], object] | None = None
@@ -44,7 +56,20 @@ class ServerLogin:
     dpop: bool = False
     port: int = 0
     timeout: float = _LOGIN_TIME
+    client_assertion: Assertion | None = field(default=None, repr=False)
+    grant: Grant | None = None
+    store: TokenStore | None = None
+    ask: bool = True
+    advice: str = "log in again"
+    user: str = ""
     flows: WeakKeyDictionary[Any, dict[str, Any]] = field(
         default_factory=WeakKeyDictionary[Any, dict[str, Any]], repr=False, compare=False
     )
     """What was logged in to, by event loop and URL: a connection that is made again asks nobody again."""
+
+    @property
+    def kept_in(self) -> TokenStore | None:
+        """Where its logins are kept."""
+        if self.store is not None or self.folder is None:
+            return self.store
+        return FileTokenStore(self.folder)

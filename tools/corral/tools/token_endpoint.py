@@ -1,25 +1,31 @@
 """The token endpoint of an authorization server, asked through authlib.
 
-authlib's own client is used for that one request only: it does not renew on 401, and forgets scope and resource when it
-fetches again (authlib 1.9.6).
+authlib's own client is used for that one request only: it does not renew on 401, forgets scope and resource when it
+fetches again, and knows no DPoP (authlib 1.9.6).
 """
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote_plus, urlsplit
 
-from corral.tools.address import find_fault, is_loopback, is_private_way
+from corral.tools.address import find_fault, is_loopback, is_private_way, show_url
+from corral.tools.client_identity import ClientIdentity
+from corral.tools.clock import ServerClock
 from corral.tools.errors import TokenError
 from corral.tools.secrets import hide_in_text
+from corral.tools.server_metadata import AuthServer
 from corral.tools.token import Token
 
-__all__ = ["ClientAuthMethod", "RefusedGrant", "TokenEndpoint", "find_fault_of_endpoint"]
+if TYPE_CHECKING:
+    from corral.tools.dpop import Proofs
 
-ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]
+__all__ = ["RefusedGrant", "TokenEndpoint", "find_fault_of_endpoint"]
+
 _MAX_WORDS: Final = 200
+_ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_OFF_CLOCK: Final = frozenset(("invalid_client", "invalid_dpop_proof", "invalid_grant", "invalid_request"))
 
 
 class RefusedGrant(TokenError):
@@ -40,104 +46,169 @@ class TokenEndpoint:
     """Where tokens are asked for, and by whom; secrets are not shown by repr.
 
     Attributes:
+        metadata: The server's, as far as it is known.
         scope: Asked for, with spaces between.
         resource: The API that the token is for (RFC 8707).
+        proofs: Of the key that tokens shall be bound to.
+        clock: The server's, for what is signed.
     """
 
-    url: str
-    client_id: str
-    client_secret: str = field(repr=False)
-    auth_method: ClientAuthMethod
+    metadata: AuthServer
+    client: ClientIdentity
     scope: str
     resource: str | None
     timeout: float
+    proofs: Proofs | None = field(default=None, repr=False)
+    clock: ServerClock = field(default_factory=ServerClock, repr=False)
 
     @property
     def server(self) -> str:
-        return urlsplit(self.url).netloc
+        return urlsplit(self.metadata.token_url).netloc
+
+    @property
+    def client_id(self) -> str:
+        return self.client.id
 
     async def ask(self, grant_type: str, previous: Token | None = None, **form: str) -> Token:
         """The token for a grant.
 
         Args:
-            previous: Whose refresh token stays in use if no other comes.
+            previous: Whose refresh token and scope stay in use if no others come.
 
         Raises:
             RefusedGrant: The server refused.
             TokenError: It can't be asked, or did not answer like a token endpoint.
         """
-        from authlib.integrations.base_client import OAuthError  # authlib and httpx2 are heavy
-        from httpx2 import HTTPError
-
-        fault = find_fault_of_endpoint(self.url)
+        fault = find_fault_of_endpoint(self.metadata.token_url)
         if fault is not None:
             raise TokenError("the token endpoint", fault)
         if self.resource:
             form["resource"] = self.resource
-        form = {name: value for name, value in form.items() if value}
+        answer = await self._ask(self.metadata.token_url, {"grant_type": grant_type, **form})
         try:
-            async with self._client() as client:
-                fetched = await asyncio.wait_for(
-                    client.fetch_token(self.url, grant_type=grant_type, **form), self.timeout
-                )
-            return Token.from_response(dict(fetched), previous)
-        except OAuthError as error:
-            raise self._refused(error, form) from None
-        except TimeoutError:
-            raise TokenError(self.server, f"it did not answer within {self.timeout:g} s") from None
-        except HTTPError as error:
-            status = getattr(getattr(error, "response", None), "status_code", None)
-            problem = f"it answered HTTP {status}" if status else f"it can't be reached ({type(error).__name__})"
-            raise TokenError(self.server, problem) from None
+            token = Token.from_response(answer, previous)
         except ValueError as error:
             raise TokenError(self.server, f"this is no token endpoint: {error}") from None
+        if token.kind == "DPoP" and self.proofs is None:
+            raise TokenError(self.server, "it gave a token that is bound to a key, which was not asked for")
+        return token
 
     async def post(self, url: str, **form: str) -> dict[str, Any]:
         """What another endpoint of the same server answers to the client, such as the one of RFC 8628 §3.1.
 
         Raises:
+            RefusedGrant: It refused.
+            TokenError: It can't be asked.
+        """
+        fault = find_fault_of_endpoint(url)
+        if fault is not None:
+            raise TokenError(show_url(url), fault)
+        return await self._ask(url, form)
+
+    async def revoke(self, token: Token) -> bool:
+        """End the login at the server (RFC 7009); False if it has no place for that.
+
+        Raises:
             TokenError: It can't be asked, or refused.
         """
-        from httpx2 import HTTPError  # heavy
+        url = self.metadata.revoke_url
+        if url is None:
+            return False
+        if token.refresh is not None:
+            await self._ask(url, {"token": token.refresh, "token_type_hint": "refresh_token"}, bare=True)
+        await self._ask(url, {"token": token.access, "token_type_hint": "access_token"}, bare=True)
+        return True
 
-        try:
-            async with self._client() as client:
-                said = {name: value for name, value in {"client_id": self.client_id, **form}.items() if value}
-                # Basic says who the client is; in the form, authlib would add the id a second time.
-                auth = client.client_auth(self.auth_method) if self.auth_method == "client_secret_basic" else None
-                if self.auth_method == "client_secret_post":
-                    said["client_secret"] = self.client_secret
-                response = await asyncio.wait_for(client.request("POST", url, data=said, auth=auth), self.timeout)
-                answer = response.json()
-        except (HTTPError, TimeoutError, ValueError) as error:
-            raise TokenError(urlsplit(url).netloc, f"it can't be asked ({type(error).__name__})") from None
-        if response.status_code != 200 or not isinstance(answer, dict):
-            raise TokenError(urlsplit(url).netloc, f"it refused (HTTP {response.status_code})")
-        return cast("dict[str, Any]", answer)
+    async def _ask(self, url: str, form: dict[str, str], *, bare: bool = False) -> dict[str, Any]:
+        """The JSON object that the endpoint answers, asked again with what it said was missing: a nonce, its time."""
+        from corral.tools.oauth_http import told  # httpx2 is heavy
 
-    def _client(self) -> Any:
+        said = {name: value for name, value in form.items() if value}
+        for is_last in (False, False, True):
+            async with told(url, self.timeout), self._client(url) as client:
+                response = await client.request("POST", url, withhold_token=True, **self._prepare(client, url, said))
+            refusal = self._read_refusal(response, said)
+            if refusal is None:
+                return {} if bare else self._read(response)
+            has_nonce = self.proofs is not None and self.proofs.learn(url, response.headers)
+            is_off = refusal.code in _OFF_CLOCK and self._signs and self.clock.learn(response.headers)
+            if is_last or not ((has_nonce and refusal.code == "use_dpop_nonce") or is_off):
+                raise refusal
+        raise AssertionError("unreachable")
+
+    @property
+    def _signs(self) -> bool:
+        return self.proofs is not None or self.client.assertion is not None
+
+    def _prepare(self, client: Any, url: str, said: dict[str, str]) -> dict[str, Any]:
+        """Form, headers and authentication of one request: what is signed is good for once."""
+        form, headers = dict(said), {"Accept": "application/json"}
+        if self.proofs is not None:
+            headers["DPoP"] = self.proofs.prove("POST", url)
+        identity = self.client
+        if identity.assertion is not None:
+            audience = self.metadata.issuer or self.metadata.token_url
+            form["client_assertion"] = identity.assertion(identity.id, audience, self.clock)
+            form["client_assertion_type"] = _ASSERTION
+        if identity.method == "client_secret_basic":
+            return {"data": form, "headers": headers, "auth": client.client_auth("client_secret_basic")}
+        form["client_id"] = identity.id
+        if identity.method == "client_secret_post":
+            form["client_secret"] = identity.secret
+        return {"data": form, "headers": headers, "auth": None}
+
+    def _client(self, url: str) -> Any:
         from authlib.integrations.httpx_client import AsyncOAuth2Client  # heavy
 
-        # RFC 6749 §2.3.1 has both parts form-encoded within HTTP Basic, which authlib 1.9.6 leaves out.
-        encode = quote_plus if self.auth_method == "client_secret_basic" else str
+        from corral.tools.oauth_http import cap_body
+
         return AsyncOAuth2Client(
-            client_id=encode(self.client_id),
-            client_secret=encode(self.client_secret),
-            token_endpoint_auth_method=self.auth_method,
-            timeout=self.timeout,
+            # RFC 6749 §2.3.1 has both parts form-encoded within HTTP Basic, which authlib 1.9.6 leaves out.
+            client_id=quote_plus(self.client.id),
+            client_secret=quote_plus(self.client.secret),
+            timeout=None,
             follow_redirects=False,
-            trust_env=not is_loopback(urlsplit(self.url).hostname),
+            trust_env=not is_loopback(urlsplit(url).hostname),
+            event_hooks={"response": [cap_body]},
         )
 
-    def _refused(self, error: Any, form: dict[str, str]) -> RefusedGrant:
-        code = str(error.error)[:60]
+    def _read(self, response: Any) -> dict[str, Any]:
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            kind = response.headers.get("content-type", "nothing").partition(";")[0][:40]
+            raise TokenError(self.server, f"this is no token endpoint: it answered with {kind}, not a JSON object")
+        return cast("dict[str, Any]", answer)
+
+    def _read_refusal(self, response: Any, form: dict[str, str]) -> RefusedGrant | None:
+        """The error of a response that is one.
+
+        Raises:
+            TokenError: It is an error of another kind than a token endpoint's.
+        """
+        if response.is_success:
+            return None
+        if response.next_request is not None:
+            there = show_url(str(response.next_request.url))
+            raise TokenError(self.server, f"it redirects to {there}, where no secret is sent")
+        try:
+            code = self._read(response).get("error")
+        except TokenError:
+            code = None
+        if not isinstance(code, str):
+            raise TokenError(self.server, f"it answered HTTP {response.status_code}")
+        return self._refused(code[:60], str(response.json().get("error_description") or ""), form)
+
+    def _refused(self, code: str, description: str, form: dict[str, str]) -> RefusedGrant:
         if code == "invalid_client":
             return RefusedGrant(self.server, "it refused the client's id or secret (invalid_client)", code)
         if code == "invalid_scope":
             return RefusedGrant(self.server, f"it refused the scopes {self.scope!r} (invalid_scope)", code)
-        words = " ".join(str(error.description or "").split())[:_MAX_WORDS]
+        words = " ".join(description.split())[:_MAX_WORDS]
         problem = hide_in_text(
-            f"it refused: {code}{': ' + words if words else ''}", (self.client_secret, *form.values())
+            f"it refused: {code}{': ' + words if words else ''}", (self.client.secret, *form.values())
         )
         return RefusedGrant(self.server, problem, code)
 

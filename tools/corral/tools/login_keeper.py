@@ -1,0 +1,117 @@
+"""One login, held in memory and in a store: renewed once, however many wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext
+from typing import Final
+
+import anyio.to_thread
+
+from corral.tools.login import Login
+from corral.tools.token_store import TokenStore
+
+__all__ = ["LoginKeeper", "Renew"]
+
+Renew = Callable[[Login], Awaitable[Login]]
+_LOCK_TIME: Final = 30.0
+
+
+class LoginKeeper:
+    """Holds what is known of one login.
+
+    Args:
+        name: What it is called in the store.
+        store: Keeps it over the end of the process, and shares it with others; None forgets.
+    """
+
+    def __init__(self, name: str, store: TokenStore | None) -> None:
+        self.name = name
+        self.held = Login()
+        self._store = store
+        self._has_looked = store is None
+        self._pending: dict[str, asyncio.Task[Login]] = {}
+
+    async def look(self) -> Login:
+        """What is held; at first, what the store keeps."""
+        if not self._has_looked:
+            await self.load()
+        return self.held
+
+    async def load(self) -> Login:
+        """What the store keeps by now, or what is held if it keeps nothing."""
+        store = self._store
+        if store is not None:
+            kept = await anyio.to_thread.run_sync(store.load, self.name)
+            self.held = self.held if kept is None else kept
+            self._has_looked = True
+        return self.held
+
+    def load_now(self) -> Login:
+        """As `load`, for callers that can't wait otherwise."""
+        kept = None if self._store is None else self._store.load(self.name)
+        self.held = self.held if kept is None else kept
+        return self.held
+
+    async def keep(self, login: Login) -> Login:
+        self.held = login
+        if (store := self._store) is not None:
+            await anyio.to_thread.run_sync(store.save, self.name, login)
+        return login
+
+    async def forget(self) -> None:
+        self.held = Login()
+        if (store := self._store) is not None:
+            await anyio.to_thread.run_sync(store.delete, self.name)
+
+    @property
+    def is_renewing(self) -> bool:
+        return self._under_way("") is not None
+
+    async def renew(
+        self, refused: str | None, renew: Renew, *, purpose: str = "", timeout: float = _LOCK_TIME
+    ) -> Login:
+        """Join the renewal under way or begin one; a caller who is cancelled leaves it to the others.
+
+        A refresh token may be used up by a request whose answer nobody takes.
+
+        Args:
+            refused: The access token that was not taken.
+            renew: Makes a new login of the one that is kept; called by one process at a time.
+            purpose: What others don't wait for: a person who is asked may take long.
+            timeout: Seconds to wait for another process.
+        """
+        pending = self._under_way(purpose)
+        if pending is None:
+            work = self._renew(refused, renew, purpose, timeout)
+            pending = self._pending[purpose] = asyncio.create_task(work, name="corral token")
+            pending.add_done_callback(_look_at)
+        return await asyncio.shield(pending)
+
+    def _under_way(self, purpose: str) -> asyncio.Task[Login] | None:
+        # A task of a loop that was closed in between will never end.
+        pending = self._pending.get(purpose)
+        if pending is None or pending.done() or pending.get_loop() is not asyncio.get_running_loop():
+            return None
+        return pending
+
+    async def _renew(self, refused: str | None, renew: Renew, purpose: str, timeout: float) -> Login:
+        async with self.locked(purpose, timeout):
+            login = await self.load()
+            token = login.token
+            if token is not None and token.access != refused and token.is_fresh:
+                return login  # another process was faster
+            return await self.keep(await renew(login))
+
+    @asynccontextmanager
+    async def locked(self, purpose: str = "", timeout: float = _LOCK_TIME) -> AsyncGenerator[None]:
+        """Held by one process at a time, for each purpose."""
+        async with nullcontext() if self._store is None else self._store.lock(self.name + purpose, timeout):
+            yield
+
+
+def _look_at(task: asyncio.Task[Login]) -> None:
+    """Take the exception, so that asyncio does not report it again when all who waited were cancelled."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,96 @@
+"""Requests to authorization servers: bounded in time and size, no redirect to elsewhere; imported late."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import anyio
+import httpx2
+
+from corral.tools.address import is_loopback, is_private_way, origin, show_url
+from corral.tools.errors import TokenError
+
+__all__ = ["MAX_BYTES", "OversizedAnswer", "cap_body", "send_json", "told"]
+
+MAX_BYTES: Final = 1024 * 1024
+_MAX_REDIRECTS: Final = 5
+
+
+class OversizedAnswer(httpx2.HTTPError):
+    """The answer has more bytes than any that this server could mean."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        super().__init__(f"more than {MAX_BYTES} bytes")
+        self.request = response.request
+
+
+async def cap_body(response: httpx2.Response) -> None:
+    """Read the body, up to the cap; an event hook of a client's responses.
+
+    Raises:
+        OversizedAnswer: There is more.
+    """
+    parts: list[bytes] = []
+    left = MAX_BYTES
+    async for chunk in response.aiter_bytes():
+        left -= len(chunk)
+        if left < 0:
+            raise OversizedAnswer(response)
+        parts.append(chunk)
+    setattr(response, "_content", b"".join(parts))  # noqa: B010 - as its own aread does
+
+
+@asynccontextmanager
+async def told(url: str, timeout: float) -> AsyncGenerator[None]:
+    """Turn what may go wrong with a request to `url` into one sentence, and end it after `timeout` seconds."""
+    where = urlsplit(url).netloc
+    try:
+        with anyio.fail_after(timeout):
+            yield
+    except TimeoutError:
+        raise TokenError(where, f"it did not answer within {timeout:g} s") from None
+    except OversizedAnswer:
+        raise TokenError(where, f"its answer is larger than {MAX_BYTES // 1024} KiB and was dropped") from None
+    except httpx2.HTTPError as error:
+        raise TokenError(where, f"it can't be reached ({type(error).__name__})") from None
+
+
+async def send_json(url: str, timeout: float, *, body: Any = None) -> tuple[int, Any]:
+    """What `url` answers to a GET, or to a POST of `body`: the status, and the JSON or None if it is none.
+
+    Redirects are followed within the URL's own origin only.
+
+    Raises:
+        TokenError: It can't be reached, does not answer in time, or may not be asked over plain http.
+    """
+    for left in reversed(range(_MAX_REDIRECTS)):
+        if not is_private_way(url):
+            raise TokenError(show_url(url), "authorization servers are asked over https only, except on this machine")
+        async with told(url, timeout), _client(url) as client:
+            request = client.build_request(
+                "GET" if body is None else "POST", url, json=body, headers={"Accept": "application/json"}
+            )
+            response = await client.send(request)
+        following = response.next_request
+        is_ours = following is not None and following.method == request.method
+        if following is None or not is_ours or not left or origin(str(following.url)) != origin(url):
+            return response.status_code, _parse(response)
+        url = str(following.url)
+    raise AssertionError("unreachable")
+
+
+def _client(url: str) -> httpx2.AsyncClient:
+    # A proxy of this process's environment can't reach this machine's own loopback.
+    trust_env = not is_loopback(urlsplit(url).hostname)
+    return httpx2.AsyncClient(timeout=None, trust_env=trust_env, event_hooks={"response": [cap_body]})
+
+
+def _parse(response: httpx2.Response) -> Any:
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        return None
