@@ -1,7 +1,9 @@
+from typing import Any
+
 import pytest
 from dspy.lm15 import FunctionTool, Message, ToolCallPart
 
-from corral.agents.protocol import NativeProtocol, TextProtocol
+from corral.agents.protocol import Answer, NativeProtocol, TextProtocol
 
 OFFERS = (FunctionTool("add", "Add.", {"type": "object"}), FunctionTool("python", "Run.", {"type": "object"}))
 
@@ -70,3 +72,83 @@ def test_broken_native_arguments_are_told_to_the_model() -> None:
     message = Message.assistant([ToolCallPart(id="1", name="add", input={"partial_json": '{"a": '})])
     _, proposals = NativeProtocol().read(message, "run", 1)
     assert "not valid JSON" in proposals[0].problem
+
+
+def native(text_answers: bool = True) -> NativeProtocol:
+    protocol = NativeProtocol(text_answers=text_answers)
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    protocol.instructions((FunctionTool("add", "Add.", schema), OFFERS[1]))
+    return protocol
+
+
+def read_native(text: str, text_answers: bool = True) -> tuple[str, list[tuple[str, dict[str, object]]]]:
+    said, proposals = native(text_answers).read(Message.assistant(text), "run", 1)
+    assert all(proposal.in_text for proposal in proposals)
+    return said, [(p.name, p.arguments) for p in proposals]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>',
+        'I will add. <tool_call>{"name": "add", "arguments": "{\\"a\\": 1}"}</tool_call>',
+        '[[ ## tool_calls ## ]]\n{"tool_calls": [{"name": "add", "args": {"a": 1}}]}',
+        '{"name": "add", "parameters": {"a": 1}}',
+        '```json\n[{"name": "add", "args": {"a": 1}}]\n```',
+    ],
+)
+def test_a_call_written_into_text_is_read_where_function_calls_are_offered(written: str) -> None:
+    assert read_native(written) == ("", [("add", {"a": 1})])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It is 3.",
+        '{"name": "add"}',
+        '{"name": "Bruno", "args": "none"}',
+        'Write {"name": "add", "args": {"a": 1}} to add.',
+        '<tool_call>{"name": "other", "arguments": {}}</tool_call>',
+        '{"answer": 3}',
+    ],
+)
+def test_an_answer_that_looks_a_little_like_a_call_stays_an_answer(text: str) -> None:
+    assert read_native(text) == (text, [])
+
+
+def test_python_at_the_end_of_a_text_is_run_and_python_in_it_is_an_answer() -> None:
+    looking = "Let me look.\n```python\nprint(1)\n```\n"
+    assert read_native(looking) == ("Let me look.", [("python", {"code": "print(1)\n"})])
+    answer = "Write:\n```python\nprint(1)\n```\nIt prints 1."
+    assert read_native(answer) == (answer, [])
+    assert read_native(answer, text_answers=False)[1] == [("python", {"code": "print(1)\n"})]
+
+
+def test_python_that_was_run_and_is_said_again_is_the_answer() -> None:
+    protocol, message = native(), Message.assistant("```python\nprint(1)\n```")
+    assert [p.name for p in protocol.read(message, "run", 1)[1]] == ["python"]
+    assert protocol.read(message, "run", 2) == ("```python\nprint(1)\n```", [])
+
+
+def test_the_result_of_a_written_call_is_told_as_text() -> None:
+    protocol = native()
+    _, proposals = protocol.read(Message.assistant('{"name": "add", "args": {"a": 1}}'), "run", 1)
+    told = protocol.results([Answer(proposals[0], "1")])
+    assert told.role == "user"
+    assert "add returned:\n1" in (told.text or "")
+
+
+@pytest.mark.parametrize(("sent", "kind"), [([1, 2], "a list"), ("x", "a string"), (3, "a number"), (None, "null")])
+def test_native_arguments_that_are_no_object_are_told_to_the_model(sent: Any, kind: str) -> None:
+    _, proposals = native().read(Message.assistant([ToolCallPart("1", "add", {"value": sent})]), "run", 1)
+    assert kind in proposals[0].problem
+    protocol = NativeProtocol()
+    protocol.instructions((FunctionTool("take", "", {"type": "object", "properties": {"value": {}}}),))
+    _, proposals = protocol.read(Message.assistant([ToolCallPart("1", "take", {"value": sent})]), "run", 1)
+    assert (proposals[0].arguments, proposals[0].problem) == ({"value": sent}, "")
+
+
+def test_one_call_sent_twice_is_one_call() -> None:
+    call, other = ToolCallPart("1", "add", {"a": 1}), ToolCallPart("1", "add", {"a": 2})
+    _, proposals = native().read(Message.assistant([call, call, other]), "run", 1)
+    assert [bool(p.problem) for p in proposals] == [False, True, False]

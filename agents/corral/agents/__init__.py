@@ -7,6 +7,7 @@ from corral.agents.delegation import HandOff, Member, delegate, hand_off
 from corral.agents.door import run_in_background
 from corral.agents.errors import (
     AgentError,
+    CallsUnreadable,
     ContextOverflow,
     DefinitionError,
     JournalError,
@@ -33,6 +34,7 @@ __all__ = [
     "AgentError",
     "AgentFile",
     "AnswerCache",
+    "CallsUnreadable",
     "CodeAct",
     "ContextOverflow",
     "DefinitionError",

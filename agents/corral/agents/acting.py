@@ -95,11 +95,12 @@ class Acting:
         return tool is None or (tool.parallel and not isinstance(tool, HandOff))
 
     async def _perform(self, proposal: Proposal, number: int) -> Answer:
-        if proposal.problem:
+        if proposal.problem or proposal.in_text:
             self._progress.repairs += 1
-        elif proposal.name == SUBMIT:
+        readable = not proposal.problem
+        if readable and proposal.name == SUBMIT:
             return self._progress.submit(proposal)
-        elif proposal.name == PYTHON.name and self._cells is not None:
+        if readable and proposal.name == PYTHON.name and self._cells is not None:
             return self._told(proposal, await self._cells.run(proposal.arguments))
         step = f"tool/{self._progress.steps}/{number}"
         outcome = await self._calls.make(proposal.name, proposal.arguments, proposal.id, step, problem=proposal.problem)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from corral.agents.errors import ContextOverflow, ModelError, ToolsUnsupported
+from corral.agents.errors import CallsUnreadable, ContextOverflow, ModelError, ToolsUnsupported
 from corral.agents.model import Model
 from corral.agents.protocol import Proposal
 from corral.agents.steps import Steps
@@ -56,6 +56,8 @@ class Adapting:
         if isinstance(error, ToolsUnsupported):
             self._model.without_native_tools()
             change = Change(to_text=True)
+        elif isinstance(error, CallsUnreadable):
+            change = Change(to_text=True)  # in this run: what it does now, the model may do better another time
         elif isinstance(error, ContextOverflow):
             if error.window is not None:
                 self._model.learn_window(error.window)
@@ -67,8 +69,9 @@ class Adapting:
         return change
 
     def keeps_failing(self, proposals: Sequence[Proposal]) -> bool:
-        """Whether, for some turns now, no call of the model could be read."""
-        self._garbled = self._garbled + 1 if all(proposal.problem for proposal in proposals) else 0
+        """Whether, for some turns now, the model made no call that could be read, or wrote them all into its text."""
+        failed = all(proposal.problem or proposal.in_text for proposal in proposals)
+        self._garbled = self._garbled + 1 if failed else 0
         return self._garbled >= _MOST_GARBLED
 
     def _name(self) -> str:

@@ -4,7 +4,8 @@
     ├── DefinitionError       an agent, a model or a limit is defined wrongly; the user must mend it
     ├── ModelError            the model could not be asked; has what its server said
     │   ├── ContextOverflow   the prompt is longer than the model's context window; has the window, if it was said
-    │   └── ToolsUnsupported  the model or its server takes no function calls
+    │   ├── ToolsUnsupported  the model or its server takes no function calls
+    │   └── CallsUnreadable   the model's function calls can't be read, again and again
     ├── JournalError          the journal can't be opened or written, or was written by a newer version
     ├── UnknownOutcome        a call that must not be repeated was cut off, and nobody knows what it did
     └── ReplayDiverged        a resumed run can't go on, because it does something else than it did before
@@ -15,6 +16,7 @@ What a tool or a cell did wrong is told to the model and is no error here. A run
 
 __all__ = [
     "AgentError",
+    "CallsUnreadable",
     "ContextOverflow",
     "DefinitionError",
     "JournalError",
@@ -65,6 +67,10 @@ class ContextOverflow(ModelError):
 
 class ToolsUnsupported(ModelError):
     """The model, or its server as it was started, takes no function calls."""
+
+
+class CallsUnreadable(ModelError):
+    """Each attempt came back with a function call that nobody can read, such as one without a name."""
 
 
 class JournalError(AgentError):

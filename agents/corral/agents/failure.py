@@ -11,7 +11,14 @@ from typing import Any
 import dspy
 from dspy.lm15 import AuthError, ConfigurationError, ContextLengthError
 
-from corral.agents.errors import AgentError, ContextOverflow, DefinitionError, ModelError, ToolsUnsupported
+from corral.agents.errors import (
+    AgentError,
+    CallsUnreadable,
+    ContextOverflow,
+    DefinitionError,
+    ModelError,
+    ToolsUnsupported,
+)
 
 __all__ = ["asked_to_wait", "explain_failure", "one_line"]
 
@@ -58,6 +65,8 @@ def explain_failure(model: str, error: BaseException, *, transient: bool, endpoi
         return ContextOverflow(model, said, int(found[1]) if found else None)
     if _NO_TOOLS.search(said):
         return ToolsUnsupported(model, said)
+    if "tool call with no name" in said:  # lm15's words; a test pins them
+        return CallsUnreadable(model, said, transient)
     return ModelError(model, said, transient)
 
 

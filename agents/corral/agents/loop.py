@@ -143,6 +143,8 @@ class Loop:
         text, proposals = self._offer.protocol.read(generation.message, self._emitter.run_id, progress.steps)
         progress.text = text or progress.text
         if plan.last is not None:
+            if all(proposal.in_text and proposal.name != SUBMIT for proposal in proposals):
+                text, proposals = generation.text, []
             if proposals:
                 answers = self._acting.refuse(proposals, f"not done: the limit on {plan.last.value} is reached")
                 self._talk.add(self._offer.protocol.results(answers))

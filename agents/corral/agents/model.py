@@ -20,7 +20,7 @@ from dspy.lm15 import Config, Request, Response
 
 from corral.agents.cache import AnswerCache
 from corral.agents.engine import Engine, engine_for, route
-from corral.agents.errors import AgentError, DefinitionError, ModelError
+from corral.agents.errors import AgentError, ContextOverflow, DefinitionError, ModelError, ToolsUnsupported
 from corral.agents.failure import asked_to_wait, explain_failure, one_line
 from corral.agents.generation import GENERATION, Generation
 from corral.agents.modelspec import ModelSpec
@@ -280,7 +280,7 @@ def _sampling(lm: Any) -> Config:
 def _is_only_transient(name: str, error: BaseException) -> bool:
     """llama.cpp says of a prompt that is too long, now and for ever, with status 500."""
     meant: AgentError = explain_failure(name, error, transient=True)
-    return type(meant) is ModelError
+    return isinstance(meant, ModelError) and not isinstance(meant, ContextOverflow | ToolsUnsupported)
 
 
 def _wait(error: BaseException, attempt: int) -> float:

@@ -63,7 +63,8 @@ def make_offer(
     Raises:
         DefinitionError: A tool has a name that the loop needs.
     """
-    protocol: ModelProtocol = NativeProtocol() if native else TextProtocol()
+    texts = signature.text_output is not None
+    protocol: ModelProtocol = NativeProtocol(text_answers=texts) if native else TextProtocol()
     offers = [PYTHON] if sandbox else []
     if actions & Actions.TOOLS:
         offers.extend(FunctionTool(tool.name, tool.description or None, _shown(tool.input_schema)) for tool in tools)

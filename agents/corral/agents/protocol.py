@@ -7,14 +7,22 @@ DSPy's adapters use (`[[ ## name ## ]]`), which models tuned with DSPy know.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
 from dspy.lm15 import FunctionTool, Message, TextPart, ToolCallPart, ToolChoice, ToolResultPart
 
 from corral.agents.signature import json_in
+from corral.agents.written import (
+    arguments_in,
+    calls_in,
+    code_in,
+    fields_in,
+    marker,
+    offered_calls_in,
+    without_markers,
+)
 
 __all__ = ["Answer", "ModelProtocol", "NativeProtocol", "Proposal", "TextProtocol", "write_calls"]
 
@@ -26,12 +34,14 @@ class Proposal:
     Attributes:
         arguments: JSON values by name; not checked yet.
         problem: Why the proposal can't even be read, for the model; then `arguments` is empty.
+        in_text: Whether it was written into the text of an answer that should have been a function call.
     """
 
     id: str
     name: str
     arguments: dict[str, Any]
     problem: str = ""
+    in_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +78,20 @@ class ModelProtocol(Protocol):
 
 
 class NativeProtocol:
-    """Function calls."""
+    """Function calls. A call that the model wrote into its text instead is taken as the call that it means.
+
+    Args:
+        text_answers: Whether plain text may be a whole answer; then Python is only run where it is the end of it, and
+            not twice in a row.
+    """
+
+    def __init__(self, *, text_answers: bool = True) -> None:
+        self._text_answers = text_answers
+        self._offered: Mapping[str, FunctionTool] = {}
+        self._ran = ""
 
     def instructions(self, offers: Sequence[FunctionTool]) -> str:
+        self._offered = {offer.name: offer for offer in offers}
         return ""
 
     def tools(self, offers: Sequence[FunctionTool]) -> tuple[FunctionTool, ...]:
@@ -84,9 +105,18 @@ class NativeProtocol:
     def read(self, message: Message, run_id: str, step: int) -> tuple[str, list[Proposal]]:
         text = "".join(part.text for part in message.parts if isinstance(part, TextPart))
         calls = [part for part in message.parts if isinstance(part, ToolCallPart)]
-        return text, [_read_call(call) for call in calls]
+        if not calls:
+            return self._read_text(text, run_id, step)
+        proposals: list[Proposal] = []
+        for call in calls:
+            proposal = self._read_call(call)
+            again = any(proposal == one for one in proposals)
+            proposals.append(Proposal(call.id, call.name, {}, _SAID_TWICE) if again else proposal)
+        return text, proposals
 
     def results(self, answers: Sequence[Answer]) -> Message:
+        if any(answer.proposal.in_text for answer in answers):
+            return TextProtocol().results(answers)  # a result for a call that no server made is an invalid prompt
         return Message(
             role="tool",
             parts=tuple(
@@ -100,18 +130,34 @@ class NativeProtocol:
             ),
         )
 
+    def _read_text(self, text: str, run_id: str, step: int) -> tuple[str, list[Proposal]]:
+        if "python" in self._offered and (found := code_in(text, at_end=self._text_answers)) is not None:
+            said, code = found
+            if not self._text_answers or code != self._ran:
+                self._ran = code
+                return said, [Proposal(_id(run_id, step, 0), "python", {"code": code}, in_text=True)]
+        calls = offered_calls_in(text, self._offered)
+        read = [_read_written(call, run_id, step, number) for number, call in enumerate(calls)]
+        return ("" if read else text), [replace(proposal, in_text=True) for proposal in read]
 
-def _read_call(call: ToolCallPart) -> Proposal:
-    arguments = dict(call.input)
-    # lm15 keeps arguments that are no JSON under this one name.
-    if set(arguments) == {"partial_json"}:
-        return Proposal(call.id, call.name, {}, "the arguments are not valid JSON; send one JSON object")
-    return Proposal(call.id, call.name, arguments)
+    def _read_call(self, call: ToolCallPart) -> Proposal:
+        arguments = dict(call.input)
+        # lm15 keeps arguments that are no JSON under this one name, and JSON that is no object under the other.
+        if set(arguments) == {"partial_json"} and not self._takes(call.name, "partial_json"):
+            return Proposal(call.id, call.name, {}, "the arguments are not valid JSON; send one JSON object")
+        if set(arguments) == {"value"} and call.name in self._offered and not self._takes(call.name, "value"):
+            kind = _KINDS.get(type(arguments["value"]), "null")
+            return Proposal(call.id, call.name, {}, f"the arguments are {kind}; send one JSON object, names to values")
+        return Proposal(call.id, call.name, arguments)
+
+    def _takes(self, name: str, parameter: str) -> bool:
+        offer = self._offered.get(name)
+        named: Any = offer.parameters.get("properties", {}) if offer is not None else {}
+        return parameter in named
 
 
-_MARKER = "[[ ## {} ## ]]"
-_FIELD = re.compile(r"\[\[ ## (\w+) ## \]\]")
-_CODE = re.compile(r"```(?:python|py)\s*\n(.*?)```", re.DOTALL)
+_SAID_TWICE = "not done: this turn has the same call, with the same id, once more"
+_KINDS: dict[type, str] = {list: "a list", str: "a string", bool: "true or false", int: "a number", float: "a number"}
 
 
 class TextProtocol:
@@ -147,56 +193,36 @@ class TextProtocol:
 
     def read(self, message: Message, run_id: str, step: int) -> tuple[str, list[Proposal]]:
         whole = "".join(part.text for part in message.parts if isinstance(part, TextPart))
-        fields = _fields(whole)
+        fields = fields_in(whole)
         if (written := fields.get("tool_calls")) is not None:
-            calls = _calls_in(written)
+            calls = calls_in(written)
             if calls is None:
                 problem = "what follows [[ ## tool_calls ## ]] is not the JSON that was asked for"
                 return fields.get("next_thought", ""), [Proposal(_id(run_id, step, 0), "tool_calls", {}, problem)]
             return fields.get("next_thought", ""), [_read_written(c, run_id, step, n) for n, c in enumerate(calls)]
-        if "python" in self._offered and (code := _CODE.search(whole)):
-            return whole[: code.start()].strip(), [Proposal(_id(run_id, step, 0), "python", {"code": code[1]})]
-        if calls := _calls_in(whole):
+        if "python" in self._offered and (found := code_in(whole)) is not None:
+            return found[0], [Proposal(_id(run_id, step, 0), "python", {"code": found[1]})]
+        if calls := calls_in(whole):
             return "", [_read_written(call, run_id, step, number) for number, call in enumerate(calls)]
-        return _FIELD.sub("", whole).strip(), []
+        return without_markers(whole), []
 
     def results(self, answers: Sequence[Answer]) -> Message:
         blocks = [
             f"{answer.proposal.name} {'failed' if answer.is_error else 'returned'}:\n{answer.text or '(no output)'}"
             for answer in answers
         ]
-        return Message.user(_MARKER.format("tool_results") + "\n" + "\n\n".join(blocks))
+        return Message.user(marker("tool_results") + "\n" + "\n\n".join(blocks))
 
 
 def write_calls(thought: str, calls: str) -> str:
     """An answer in the text protocol, with its calls as JSON."""
-    marked = (_MARKER.format(name) for name in ("next_thought", "tool_calls", "completed"))
-    return f"{next(marked)}\n{thought}\n\n{next(marked)}\n{calls}\n\n{next(marked)}"
-
-
-def _fields(text: str) -> dict[str, str]:
-    pieces = _FIELD.split(text)
-    return {name: body.strip() for name, body in zip(pieces[1::2], pieces[2::2], strict=True)}
-
-
-def _calls_in(text: str) -> list[dict[str, Any]] | None:
-    value: Any = json_in(text)
-    if value is None and (start := min((at for at in (text.find("{"), text.find("[")) if at >= 0), default=-1)) >= 0:
-        try:
-            value, _ = json.JSONDecoder().raw_decode(text, start)
-        except ValueError:
-            return None
-    if isinstance(value, dict):
-        whole = cast("dict[str, Any]", value)
-        value = whole.get("tool_calls", [whole])
-    if not isinstance(value, list):
-        return None
-    calls = [cast("dict[str, Any]", call) for call in cast("list[Any]", value) if isinstance(call, dict)]
-    return calls if calls and all(isinstance(call.get("name"), str) and call["name"] for call in calls) else None
+    return f"{marker('next_thought')}\n{thought}\n\n{marker('tool_calls')}\n{calls}\n\n{marker('completed')}"
 
 
 def _read_written(call: dict[str, Any], run_id: str, step: int, number: int) -> Proposal:
-    given: Any = next((call[key] for key in ("args", "arguments", "input") if key in call), dict[str, Any]())
+    given = arguments_in(call)
+    if isinstance(given, str):  # as function calls have them on the wire
+        given = json_in(given)
     if isinstance(given, dict):
         return Proposal(_id(run_id, step, number), call["name"], cast("dict[str, Any]", given))
     return Proposal(_id(run_id, step, number), call["name"], {}, '"args" must be a JSON object')
