@@ -336,7 +336,7 @@ class Agent(dspy.Module):
         try:
             return await loop.run()
         finally:
-            assembly.tell_caller(loop.usage)
+            assembly.tell_caller(loop.usage, loop.unknown)
             life.keep()
 
 

@@ -58,11 +58,12 @@ class Assembly:
         self.effects = Effects(gate, life.steps, principal, user, provenance, caller=caller)
         self.calls = ToolCalls(given.kit.toolbox, self.effects, life.emitter, given.observation_chars, given.artifacts)
 
-    def tell_caller(self, usage: Usage) -> None:
-        """What the run has cost, told to the run that it works for."""
+    def tell_caller(self, usage: Usage, unknown: Sequence[str]) -> None:
+        """What the run has cost and left open, told to the run that it works for."""
         caller = self._life.start.caller
         if caller is not None:
-            caller.below.add(usage, self.effects.gate.budget.spent)
+            named = tuple(f"{self._given.name}/{step}" for step in unknown)
+            caller.below.add(usage, self.effects.gate.budget.spent, named)
 
     def introduce(self, role: Role, inputs: Mapping[str, Any]) -> Label:
         """Note whose text the run starts from: its instructions are the program's, its inputs the user's, except those

@@ -46,14 +46,19 @@ _ONE_CALL = Spend(tool_calls=1)
 
 @dataclass
 class Below:
-    """What the runs below have cost."""
+    """What the runs below have cost, and which of their steps nobody knows the outcome of."""
 
     usage: Usage = field(default_factory=Usage)
     spent: Spend = field(default_factory=Spend)
+    unknown: tuple[str, ...] = ()
 
-    def add(self, usage: Usage, spent: Spend) -> None:
+    def add(self, usage: Usage, spent: Spend, unknown: tuple[str, ...] = ()) -> None:
         self.usage += usage
         self.spent += spent
+        self.unknown += unknown
+
+    def join(self, other: Below) -> None:
+        self.add(other.usage, other.spent, other.unknown)
 
     def __bool__(self) -> bool:
         return self.spent != Spend() or self.usage != Usage()
@@ -63,13 +68,14 @@ class Below:
         return {
             "usage": [usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd],
             "spent": [spent.steps, spent.tool_calls, spent.tokens, spent.cost_usd],
+            "unknown": list(self.unknown),
         }
 
     @classmethod
     def from_json(cls, step: Any) -> Below:
         """Of what is stored of a step; nothing if nothing ran below it."""
         kept: Any = cast("dict[str, Any]", step).get(_KEY) if isinstance(step, dict) else None
-        return cls(Usage(*kept["usage"]), Spend(*kept["spent"])) if kept else cls()
+        return cls(Usage(*kept["usage"]), Spend(*kept["spent"]), tuple(kept["unknown"])) if kept else cls()
 
     def beside(self, step: Any) -> Any:
         """What is stored of a step, with this."""

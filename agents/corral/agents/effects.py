@@ -266,7 +266,7 @@ class Effects:
     def charge_below(self, below: Below) -> None:
         """Pay for what an earlier process ran below this run."""
         self._charge(below.spent)
-        self.below.add(below.usage, below.spent)
+        self.below.join(below)
 
     @contextmanager
     def _calling(self, step: str, leave: str) -> Generator[Below]:
@@ -278,7 +278,7 @@ class Effects:
             try:
                 yield below
             finally:
-                self.below.add(below.usage, below.spent)
+                self.below.join(below)
 
     def _charge(self, spent: Spend) -> None:
         budget = self.gate.budget

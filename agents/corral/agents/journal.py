@@ -15,6 +15,7 @@ from dspy.lm15 import Message
 
 from corral.agents.codec import message_from_json
 from corral.agents.errors import JournalError
+from corral.agents.lineage import delegated, forget_below, heads
 from corral.agents.records import TRACES, Opening, RunRecord, StoredStep, delete_runs, read_record, read_traces
 from corral.agents.schema import SCHEMA_VERSION
 from corral.agents.writer import Change, StepRow, Writer
@@ -195,7 +196,9 @@ class Journal:
         return copy
 
     def rewind(self, run_id: str, step: int) -> None:
-        """Forget what a run did after its step `step`; what it did to the world stays done. See `fork`.
+        """Forget what a run did after its step `step`, and what it delegated; what it did to the world stays done.
+
+        See `fork`.
 
         Raises:
             JournalError: There is no such run, it has no such step, or it still goes on.
@@ -206,6 +209,7 @@ class Journal:
         def delete(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM events WHERE run_id = ? AND seq >= ?", (run_id, cut))
             connection.execute("DELETE FROM steps WHERE run_id = ? AND (done IS NULL OR done >= ?)", (run_id, cut))
+            forget_below(connection, run_id)
             connection.execute(
                 "UPDATE runs SET finished = NULL, reason = NULL, owner = NULL WHERE run_id = ?", (run_id,)
             )
@@ -230,12 +234,15 @@ class Journal:
     def prune(self, older_than: float, *, keep: int = 0) -> int:
         """Delete finished runs that are older than `older_than` seconds, but not the newest `keep`.
 
-        A run that a kept one goes on from, as the turn before it, stays.
+        A run that a kept one goes on from, as the turn before it, stays. What a run delegated stays and goes with it,
+        and does not count for `keep`.
 
         Returns:
             How many were deleted.
         """
-        rows = self.runs()
+        every = self.runs()
+        head = heads((row["run_id"] for row in every), delegated(self._read))
+        rows = [row for row in every if head[row["run_id"]] == row["run_id"]]
         since = time.time() - older_than
         kept = {
             row["run_id"]
@@ -246,7 +253,7 @@ class Journal:
         for run_id in list(kept):
             while (run_id := before.get(run_id)) is not None and run_id not in kept:
                 kept.add(run_id)
-        gone = [row["run_id"] for row in rows if row["run_id"] not in kept]
+        gone = [row["run_id"] for row in every if head[row["run_id"]] not in kept]
         self._change(partial(delete_runs, run_ids=gone))
         return len(gone)
 

@@ -97,6 +97,11 @@ class Loop:
         """Of the model calls of this run and of those below it, so far."""
         return self._progress.usage + self._effects.below.usage
 
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Steps whose outcome nobody knows, those below it after the agent's name."""
+        return (*self._progress.unknown, *self._effects.below.unknown)
+
     async def run(self) -> Result:
         """Run to the end. Cancelling it ends model, tools and cells, and is noted before it goes on."""
         task, progress = self._task, self._progress
@@ -283,7 +288,7 @@ class Loop:
             detail=progress.detail,
             messages=tuple(self._task.messages),
             repairs=progress.repairs,
-            unknown=tuple(progress.unknown),
+            unknown=self.unknown,
             compactions=self._talk.compactions,
             spent=self._budget.spent,
             label=self._effects.seen,

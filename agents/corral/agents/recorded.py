@@ -11,7 +11,7 @@ from corral.agents.errors import UnknownOutcome
 from corral.agents.journal import Journal
 from corral.agents.records import RunRecord, StoredStep
 from corral.agents.steps import AT_STEP, Codec, Effect, InlineSteps, Steps, json_codec
-from corral.agents.stored import refusal_from_json
+from corral.agents.stored import label_from_json, refusal_from_json
 from corral.policy import (
     Approval,
     ApprovalAsked,
@@ -20,6 +20,7 @@ from corral.policy import (
     Approver,
     Emitter,
     Event,
+    Label,
     RunFinished,
     RunStarted,
     Sink,
@@ -62,9 +63,13 @@ class RecordedSteps(InlineSteps):
         """What the runs below those steps have cost."""
         below = Below()
         for name in self.names(prefix):
-            one = Below.from_json(self._stored[name].data)
-            below.add(one.usage, one.spent)
+            below.join(Below.from_json(self._stored[name].data))
         return below
+
+    def label(self, prefix: str) -> Label:
+        """Of all that those steps have read."""
+        found = (self._stored[name].data for name in self.names(prefix))
+        return Label.join_all(label_from_json(data["label"]) for data in found if data and "label" in data)
 
     def names(self, prefix: str) -> set[str]:
         """The stored steps whose names begin so."""

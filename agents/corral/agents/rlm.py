@@ -90,7 +90,7 @@ class RLM(Agent):
                 _finish(life.emitter, effects, progress)
             except JournalError as error:
                 progress.end(StopReason.ERROR, error)
-            assembly.tell_caller(progress.usage + effects.below.usage)
+            assembly.tell_caller(progress.usage + effects.below.usage, effects.below.unknown)
         return _result(life.emitter, effects, progress)
 
     async def _lead(self, lm: dspy.LM, interpreter: _Interpreter, tools: list[Any], inputs: dict[str, Any]) -> Any:

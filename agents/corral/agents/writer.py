@@ -178,6 +178,7 @@ def _insert_event(connection: sqlite3.Connection, event: Event) -> None:
             "INSERT INTO runs (run_id, agent, kind, model, parent_run_id, started, owner) VALUES (?, ?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (run_id) DO UPDATE SET agent = excluded.agent, kind = excluded.kind, model = excluded.model, "
             "owner = excluded.owner, finished = NULL, reason = NULL, "
+            "parent_run_id = COALESCE(excluded.parent_run_id, runs.parent_run_id), "
             "started = CASE runs.started WHEN 0 THEN excluded.started ELSE runs.started END",
             (event.run_id, event.agent, event.kind, event.model, event.parent_run_id, event.at, this_process()),
         )

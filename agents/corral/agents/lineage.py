@@ -1,0 +1,45 @@
+"""Lineage: which runs of a journal were delegated by which; they are forgotten together."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from corral.agents.records import delete_runs
+
+__all__ = ["delegated", "forget_below", "heads"]
+
+_DELEGATED = (
+    # A fork names the run that it was taken from in the same column, but has no step there.
+    "SELECT DISTINCT runs.run_id, runs.parent_run_id, json_extract(events.data, '$.parent_step') AS step "
+    "FROM runs JOIN events ON events.run_id = runs.run_id AND events.type = 'RunStarted' "
+    "WHERE step IS NOT NULL AND json_extract(events.data, '$.parent_run_id') = runs.parent_run_id"
+)
+
+
+def delegated(read: Callable[..., list[sqlite3.Row]]) -> dict[str, str]:
+    """The run that delegated it, by run, for all that were delegated."""
+    return {row["run_id"]: row["parent_run_id"] for row in read(_DELEGATED)}
+
+
+def heads(run_ids: Iterable[str], above: Mapping[str, str]) -> dict[str, str]:
+    """By run, the first run of its team."""
+    found: dict[str, str] = {}
+    for run_id in run_ids:
+        head = run_id
+        while (parent := above.get(head)) is not None:
+            head = parent
+        found[run_id] = head
+    return found
+
+
+def forget_below(connection: sqlite3.Connection, run_id: str) -> None:
+    """Delete what was delegated in steps that are not recorded any more."""
+    kept = {name for (name,) in connection.execute("SELECT name FROM steps WHERE run_id = ?", (run_id,))}
+    rows: list[Any] = connection.execute(f"{_DELEGATED} AND runs.parent_run_id = ?", (run_id,)).fetchall()
+    for below, _, step in rows:
+        if step not in kept:
+            connection.execute("DELETE FROM steps WHERE run_id = ?", (below,))
+            forget_below(connection, below)
+            delete_runs(connection, [below])
