@@ -53,6 +53,7 @@ PATHS = {
     ("agents/corral/agents/engine.py", "complete"): "the engines themselves",
     ("agents/corral/agents/engine.py", "acall"): "the engine that goes through DSPy",
     ("agents/corral/agents/journal.py", "execute"): "SQL",
+    ("agents/corral/agents/lineage.py", "execute"): "SQL",
     ("agents/corral/agents/records.py", "execute"): "SQL",
     ("agents/corral/agents/schema.py", "execute"): "SQL",
     ("agents/corral/agents/writer.py", "execute"): "SQL",

@@ -127,7 +127,7 @@ class Cells:
         if isinstance(steps, RecordedSteps):
             made = steps.calls(f"{cell}/")
             self._effects.charge_below(steps.below(f"{cell}/"))
-            self._effects.read(steps.label(f"{cell}/"))
+            self._effects.provenance.read(steps.label(f"{cell}/"))
         self._effects.charge_calls(made + outcome.ran)
         self._tell(cell, "", outcome, 0.0)
         return outcome
