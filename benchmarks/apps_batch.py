@@ -45,7 +45,7 @@ def main(tasks: int = 500, concurrency: int = 16) -> None:
         second.stderr.close()
     ids = [line["id"] for line in found]
     right = sum(line["outputs"] == {"answer": f"I say {line['id'][1:]}"} for line in found)
-    say(f"killed after {before} results; then: {said.splitlines()[-1]}")
+    say(f"killed after {before} results; then: {next(line for line in said.splitlines() if ' tasks: ' in line)}")
     say(f"results {len(ids)}, distinct {len(set(ids))}, right {right} of {tasks}; requests {len(server.bodies)}")
     say(
         f"{(tasks - before) / seconds:.0f} tasks a second with start-up, "

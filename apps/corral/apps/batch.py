@@ -12,25 +12,16 @@ import anyio
 import click
 
 from corral.apps.assembly import (
-    LOCK,
-    NO_MODEL,
     agent_options,
     choose_sandbox,
-    make_agent,
-    make_toolbox,
-    model_of,
-    read_policy,
-    read_settings,
-    written_consent,
 )
 from corral.apps.failures import Exit, explained
-from corral.apps.work import Work, work_of
+from corral.apps.work import Work, make_unattended, model_for, work_of
 
 if TYPE_CHECKING:
     from corral.agents import Agent, ModelSpec, Result
     from corral.apps.ledger import Ledger
     from corral.apps.scripted import Outcome, Script
-    from corral.apps.settings import Settings
     from corral.apps.tasklist import BatchTask
 
 __all__ = ["batch"]
@@ -65,18 +56,14 @@ def batch(ctx: click.Context, tasks: Path, **options: Any) -> None:
     corral batch cities.jsonl -f task.yaml --agent agent.yaml
     """
     with explained(), ExitStack() as stack:
-        settings = read_settings()
-        model = model_of(settings, options)
         work = work_of(ctx, options)
-        if model is None and work.agent is None:
-            click.echo(NO_MODEL, err=True)
-            raise click.exceptions.Exit(Exit.BAD_INPUT)
+        model = model_for(work, options)
         from corral.apps.ledger import Ledger
         from corral.apps.tasklist import read_tasks
 
         results = options["results"] or tasks.with_name(f"{tasks.name}.results.jsonl")
         ledger = stack.enter_context(Ledger(results, read_tasks(tasks)))
-        anyio.run(_run_all, work, ledger, settings, model, options, stack)
+        anyio.run(_run_all, work, ledger, model, options, stack)
     ledger.report()
     ctx.exit(Exit.ERROR if ledger.failures else Exit.DONE)
 
@@ -84,27 +71,13 @@ def batch(ctx: click.Context, tasks: Path, **options: Any) -> None:
 async def _run_all(
     work: Work,
     ledger: Ledger,
-    settings: Settings,
     model: ModelSpec | None,
     options: dict[str, Any],
     stack: ExitStack,
 ) -> None:
     sandbox = await choose_sandbox(options["sandbox"], options["kind"])
     try:
-        by_file = work.agent is not None and options["policy_file"] is None
-        agent = make_agent(
-            make_toolbox(options["mcp_config"], strict=True, pins=LOCK),
-            settings,
-            options,
-            stack,
-            model=model,
-            policy=None if by_file else read_policy(options["policy_file"]),
-            signature=options["signature"],
-            sandbox=sandbox,
-            approver=written_consent(options["yes_to"]),
-            agent_file=work.agent,
-            folder=work.folder,
-        )
+        agent = make_unattended(work, options, stack, model=model, signature=options["signature"], sandbox=sandbox)
         room = anyio.Semaphore(options["concurrency"])
         async with agent, anyio.create_task_group() as group:
             for task in ledger.todo:

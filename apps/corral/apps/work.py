@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,23 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from corral.apps.assembly import (
+    LOCK,
+    NO_MODEL,
+    make_agent,
+    make_toolbox,
+    model_of,
+    read_policy,
+    read_settings,
+    written_consent,
+)
+from corral.apps.failures import Exit
+
 if TYPE_CHECKING:
-    from corral.agents import AgentFile
+    from corral.agents import Agent, AgentFile, ModelSpec
     from corral.apps.scripted import Script
 
-__all__ = ["Work", "work_of"]
+__all__ = ["Work", "make_unattended", "model_for", "work_of"]
 
 SCRIPTS = (".py", ".yaml", ".yml", ".toml")
 
@@ -78,3 +91,40 @@ def _find_functions_in(folder: Path) -> None:
     place = str(folder.resolve())
     if place not in sys.path:
         sys.path.insert(0, place)
+
+
+def model_for(work: Work, options: dict[str, Any]) -> ModelSpec | None:
+    """The model of flags and settings; None where the agent's file may have one.
+
+    Raises:
+        click.exceptions.Exit: There is none at all; how to name one was said on stderr.
+    """
+    model = model_of(read_settings(), options)
+    if model is None and work.agent is None:
+        click.echo(NO_MODEL, err=True)
+        raise click.exceptions.Exit(Exit.BAD_INPUT)
+    return model
+
+
+def make_unattended(
+    work: Work, options: dict[str, Any], stack: ExitStack, *, model: ModelSpec | None, **given: Any
+) -> Agent:
+    """The agent for `work` where nobody can be asked; `stack` closes what it needs.
+
+    Args:
+        given: What else `make_agent` takes.
+    """
+    by_file = work.agent is not None and options["policy_file"] is None
+    return make_agent(
+        # Strict: a script that lacks its tools should stop, not do something else.
+        make_toolbox(options["mcp_config"], strict=True, pins=LOCK),
+        read_settings(),
+        options,
+        stack,
+        model=model,
+        policy=None if by_file else read_policy(options["policy_file"]),
+        approver=written_consent(options["yes_to"]),
+        agent_file=work.agent,
+        folder=work.folder,
+        **given,
+    )
