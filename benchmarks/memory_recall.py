@@ -6,6 +6,11 @@ As a retriever of a benchmark such as LoCoMo's (turns in, ids of turns out; the 
     python .../locomo_bench.py -r benchmarks.memory_recall:make --fmt plain --opt embedder=minilm
     python .../locomo_bench.py -r benchmarks.memory_recall:make_mem0
 
+What is lost in a large namespace, where few rows are scored: each conversation among 50,000 turns made of its own
+words, once with candidates and once with all rows scored (`exact=1`):
+
+    python .../locomo_bench.py -r benchmarks.memory_recall:make --fmt plain --convs 0 --opt crowd=50000 [--opt exact=1]
+
 As a stopwatch, on made-up text:
 
     python -m benchmarks.memory_recall --rows 100000 --namespaces 1
@@ -30,7 +35,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import anyio
 from anyio.from_thread import start_blocking_portal
 
-from corral.memory import Embedder, HashingEmbedder, Memory, Scope, Turn, estimate_tokens
+from corral.memory import Embedder, HashingEmbedder, Memory, Scope, Turn, estimate_tokens, space
 from corral.memory.lexical import STOPWORDS
 from corral.memory.row import Row
 from corral.policy import Admission, Gate, Label, Policy, SecurityPolicy
@@ -56,8 +61,9 @@ class Said(Protocol):
 class Bench:
     """Our memory as the benchmark's retriever, through its public door and a gate."""
 
-    def __init__(self, conversation: str, embedder: Embedder) -> None:
+    def __init__(self, conversation: str, embedder: Embedder, crowd: int = 0) -> None:
         self._open = ExitStack()
+        self._crowd = crowd
         folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
         self._portal = self._open.enter_context(start_blocking_portal())
         self._memory = Memory(folder, embedder=embedder)
@@ -66,6 +72,8 @@ class Bench:
         self._names: dict[str, str] = {}
 
     def index(self, turns: Sequence[Said]) -> None:
+        if self._crowd:
+            self._add_crowd(turns)
         sessions: dict[int, list[Said]] = {}
         for turn in turns:
             sessions.setdefault(turn.session, []).append(turn)
@@ -81,7 +89,23 @@ class Bench:
         found = self._perform(
             "read", scope, lambda a: self._memory.recall(query, scope, k=k, budget_tokens=10_000, admission=a)
         )
-        return [self._names[one.id] for one in found[:k]]
+        return [self._names.get(one.id, "") for one in found[:k]]
+
+    def _add_crowd(self, turns: Sequence[Said]) -> None:
+        """Turns of words drawn from all that was said, by the same people in the same months, in sessions of twenty."""
+        chance = random.Random(7)
+        said = [word for turn in turns for word in turn.raw.split()]
+        opened = self._memory._open()
+        for start in range(0, self._crowd, 1_000):
+            like = chance.choices(turns, k=min(1_000, self._crowd - start))
+            texts = [" ".join(chance.choices(said, k=max(1, len(turn.raw.split())))) for turn in like]
+            rows = [
+                Row("episode", turn.speaker, turn.time.replace(tzinfo=UTC).timestamp(), text, Label.user(),
+                    session=f"crowd {(start + number) // 20}", vector=vector)
+                for number, (turn, text, vector) in enumerate(
+                    zip(like, texts, opened.search.packed(texts), strict=True))
+            ]  # fmt: skip
+            opened.store.add(opened.store.space(Scope(self._user)), rows, opened.search.number)
 
     def close(self) -> None:
         self._portal.call(self._memory.close)
@@ -91,8 +115,10 @@ class Bench:
         return self._portal.call(self._gate.perform, Memory.action(verb, scope), effect)
 
 
-def make(conversation: str, embedder: str = "hashing", **_: str) -> Bench:
-    return Bench(conversation, _embedder(embedder))
+def make(conversation: str, embedder: str = "hashing", crowd: str = "0", exact: str = "", **_: str) -> Bench:
+    if exact:
+        space.EXACT_ROWS = int(1e9)  # pyright: ignore[reportAttributeAccessIssue]
+    return Bench(conversation, _embedder(embedder), int(crowd))
 
 
 def _embedder(name: str) -> Embedder:

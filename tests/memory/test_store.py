@@ -79,7 +79,7 @@ async def test_no_acknowledged_write_is_lost_when_processes_are_killed(folder: P
     assert set(said) <= await all_texts(folder)
     connection = sqlite3.connect(folder / "memory.db")
     assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
-    connection.execute("insert into trusted_text(trusted_text) values('integrity-check')")
+    connection.execute("insert into word_index(word_index) values('integrity-check')")
     connection.close()
 
 

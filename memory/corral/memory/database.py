@@ -6,17 +6,21 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from corral.memory.errors import MemoryFault, StoreCorrupt, StoreUnavailable
-from corral.memory.schema import INDEXES, migrate
+from corral.memory.lexical import index_text
+from corral.memory.schema import migrate
 
 __all__ = ["Database"]
 
 BUSY = 30.0
 """Seconds that a statement waits for another process's write."""
+
+_CACHE_KIB = 32 * 1024
 
 
 class Database:
@@ -60,7 +64,9 @@ class Database:
                 time.sleep(0.01)
         self._connection.execute("pragma synchronous = normal")
         self._connection.execute("pragma secure_delete = on")
-        self._connection.create_function("contains", 2, _contains, deterministic=True)
+        self._connection.execute(f"pragma cache_size = -{_CACHE_KIB}")
+        for name, (arguments, function) in _FUNCTIONS.items():
+            self._connection.create_function(name, arguments, function, deterministic=True)
         migrate(self._connection, self.path)
 
     @contextmanager
@@ -93,8 +99,7 @@ class Database:
         """Rewrite the file so that nothing deleted is left in it; False if a reader elsewhere kept the log alive."""
         with self._lock, self._typed():
             # FTS5 keeps the words of deleted rows until its segments are merged.
-            for index in INDEXES:
-                self._connection.execute(f"insert into {index}({index}) values('optimize')")
+            self._connection.execute("insert into word_index(word_index) values('optimize')")
             self._connection.execute("vacuum")
             busy, _, _ = self._connection.execute("pragma wal_checkpoint(truncate)").fetchone()
             return not busy
@@ -125,3 +130,19 @@ class Database:
 def _contains(text: str | None, part: str | None) -> bool:
     """Whether `text` has `part` (case-folded already) in it: SQL's own `like` folds ASCII only."""
     return text is not None and part is not None and part in text.casefold()
+
+
+def _count_words(text: str) -> int:
+    return index_text("", True, text)[1]
+
+
+def _index_words(space: str, integrity: int, text: str) -> str:
+    return index_text(space, integrity > 0, text)[0]
+
+
+_FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
+    "contains": (2, _contains),
+    "count_words": (1, _count_words),
+    "index_words": (3, _index_words),
+}
+"""What our SQL calls, and with how many arguments."""

@@ -1,16 +1,16 @@
-"""Words: what a query looks for in the text index."""
+"""Words: what a query looks for, and what the text index is told of a text."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["STOPWORDS", "content_words", "fingerprint", "match_expression", "words"]
+__all__ = ["STOPWORDS", "content_words", "fingerprint", "index_text", "index_word", "words"]
 
 _WORD: Final = re.compile(r"[^\W_]+(?:['\u2019][a-z]+)?")
+_ACCENT: Final = re.compile("[\u0300-\u036f]")
 _MAX_QUERY_WORDS: Final = 48
 
 _FUNCTION_WORDS: Final = (
@@ -29,14 +29,33 @@ def words(text: str) -> list[str]:
 
 def content_words(query: str) -> list[str]:
     """The words worth looking for, in order and once each; all of them if there is nothing but function words."""
-    found = list(dict.fromkeys(words(query)))
+    found = list(dict.fromkeys(words(unicodedata.normalize("NFC", query))))
     return ([word for word in found if word not in STOPWORDS] or found)[:_MAX_QUERY_WORDS]
 
 
-def match_expression(space: str | None, terms: Iterable[str]) -> str:
-    """An FTS5 query for rows of `space`, or of all, with any of `terms`."""
-    quoted = " OR ".join('"' + term.replace('"', '""') + '"' for term in terms)
-    return f"text : ({quoted})" if space is None else f'space : "{space}" AND text : ({quoted})'
+def index_word(space: str, trusted: bool, word: str) -> str:
+    """`word` as the text index knows it.
+
+    Each namespace has words of its own there, and its quarantined rows others: what is rare or common among one
+    tells nothing of another, and a small namespace is searched as fast in a large store as in a small one.
+    """
+    return f"{space}{'t' if trusted else 'q'}{_folded(word)}"
+
+
+def index_text(space: str, trusted: bool, text: str) -> tuple[str, int]:
+    """`text` as the index is told of it, and how many words it has.
+
+    What was added under these words can only be deleted under them: another way of making them is a migration.
+    """
+    found = words(_folded(text))
+    return " ".join([f"{space}{'t' if trusted else 'q'}{word}" for word in found]), len(found)
+
+
+def _folded(text: str) -> str:
+    """Without the accents of Latin, Greek and Cyrillic letters."""
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFC", _ACCENT.sub("", unicodedata.normalize("NFD", text)))
 
 
 def fingerprint(text: str) -> bytes:

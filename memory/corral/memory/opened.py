@@ -64,7 +64,7 @@ class Opened:
             for query in queries
         ]
         found = rankings[0] if len(rankings) == 1 else list(interleave(rankings))
-        return select(self.store, found, scope, k=k, budget=budget, count=count, now=now, untrusted=untrusted)
+        return select(self.store, found, scope, k=k, budget=budget, count=count)
 
     def get(self, uid: str, scope: Scope, *, facts_only: bool) -> Recollection:
         kinds = ("fact",) if facts_only else ("fact", "episode")

@@ -8,16 +8,13 @@ from pathlib import Path
 
 from corral.memory.errors import StoreCorrupt, StoreTooNew
 
-__all__ = ["INDEXES", "SCHEMA", "migrate"]
+__all__ = ["SCHEMA", "migrate"]
 
 APPLICATION = 0x43525241
 """Written into the file's header (SQLite's `application_id`), to tell a store of ours from any other database."""
 
-INDEXES = ("trusted_text", "quarantined_text")
-
-# `item.space` is the key of `space`, a word such as "s17", so that FTS5 can find it beside the text. Quarantined text
-# has an index of its own: how rare a word is among trusted rows is no business of a web page. mem0 keeps its own
-# `history` and `messages` tables in the same file.
+# `item.space` is the key of `space`, a word such as "s17". mem0 keeps its own `history` and `messages` tables in the
+# same file.
 _FIRST = """
 create table migration(version integer primary key, at real not null);
 create table space(
@@ -42,7 +39,18 @@ create virtual table quarantined_text using fts5(
 insert into quarantined_text(quarantined_text, rank) values('rank', 'bm25(0.0, 1.0)')
 """
 
-_MIGRATIONS = (_FIRST,)
+# The index says which rows have a word and nothing more (see `lexical.index_text`): scores are reckoned from that.
+_SECOND = """
+drop table trusted_text;
+drop table quarantined_text;
+alter table item add column words integer not null default 0;
+create virtual table word_index using fts5(
+    words, content='', columnsize=0, detail=none, tokenize='porter ascii');
+update item set words = count_words(text);
+insert into word_index(rowid, words) select id, index_words(space, integrity, text) from item
+"""
+
+_MIGRATIONS = (_FIRST, _SECOND)
 SCHEMA = len(_MIGRATIONS)
 
 

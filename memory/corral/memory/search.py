@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from corral.memory.bm25 import bm25
 from corral.memory.clues import read_clues
 from corral.memory.embedder import Embedder
 from corral.memory.errors import EmbedderUnavailable
@@ -20,8 +22,6 @@ from corral.memory.store import Store
 __all__ = ["Search", "pack_vector"]
 
 _MAX_CACHE_BYTES: Final = 512 * 1024 * 1024
-_LEXICAL_CANDIDATES: Final = 500
-_ALL_HITS_ROWS: Final = 20_000
 
 
 def pack_vector(vector: Sequence[float] | NDArray[np.floating]) -> bytes:
@@ -71,7 +71,7 @@ class Search:
     def find(
         self, key: str, query: str, limit: int, *, now: float, untrusted: bool, facts_only: bool
     ) -> list[tuple[int, Found]]:
-        """The best rows of the space `key`, as places in the store, best first.
+        """The best rows of the space `key`, best first; they and those beside them as places in the store.
 
         Args:
             now: What expired before is not found.
@@ -81,25 +81,15 @@ class Search:
         with self._lock:
             space = self._space(key)
             space.refresh(self._store)
-            shown = ~space.replaced & (space.expires > now)
-            if not untrusted:
-                shown &= space.integrity > 0
-            if facts_only:
-                shown &= space.fact
-            if not shown.any():
+            view = space.view(now, untrusted=untrusted, facts_only=facts_only)
+            if not view.count:
                 return []
             # Only those who said something that may be found: a page can't make a word of the query a name.
-            clues = read_clues(query, space.actors_of(shown))
-            hits = self._match(space, clues.terms, untrusted)
-            found = rank(space, Query(clues, hits, vector, shown, self._embedder.weight, self._embedder.floor), limit)
-            return [(int(space.ids[one.index]), one) for one in found]
-
-    def _match(self, space: Space, terms: Sequence[str], untrusted: bool) -> list[tuple[int, float]]:
-        limit = 0 if len(space) <= _ALL_HITS_ROWS else _LEXICAL_CANDIDATES
-        # In a namespace that is most of the store, looking for its key takes as long as looking for the words.
-        # Ranking leaves out what is not among the rows of the space.
-        most = 2 * len(space) >= self._store.size()
-        return self._store.match(None if most else space.key, terms, 2 * limit if most else limit, untrusted=untrusted)
+            clues = read_clues(query, space.actors_of(view))
+            lexical = bm25(space, self._store, clues.terms, untrusted=untrusted)
+            found = rank(space, Query(clues, lexical, vector, view, self._embedder.weight, self._embedder.floor), limit)
+            ids = space.ids
+            return [(int(ids[one.index]), replace(one, beside=tuple(ids[list(one.beside)].tolist()))) for one in found]
 
     def _space(self, key: str) -> Space:
         space = self._spaces.get(key)

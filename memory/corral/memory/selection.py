@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from typing import Final
 
 from corral.memory.labels import may_see, recalled_label
-from corral.memory.ranking import REACH, Found
+from corral.memory.ranking import Found
 from corral.memory.row import Row
 from corral.memory.scope import Scope
 from corral.memory.store import Store
@@ -27,13 +28,11 @@ def select(
     k: int,
     budget: int,
     count: TokenCounter,
-    now: float,
-    untrusted: bool,
 ) -> list[Recollection]:
     """Up to `k` of what was found, best first; then, while the budget lasts, the turns beside them."""
     rows = store.at([place for place, _ in found])
     chosen: list[Recollection] = []
-    taken: list[Row] = []
+    taken: list[Found] = []
     left = budget
     for place, one in found:
         row = rows.get(place)
@@ -42,30 +41,29 @@ def select(
         if len(chosen) == k:
             break
         text = clip(row.text, budget if k == 1 else int(budget * _LARGEST_SHARE), count)
-        if text and count(text) <= left:
-            left -= count(text)
+        tokens = count(text)
+        if text and tokens <= left:
+            left -= tokens
             chosen.append(recollect(row, scope, text, one.score, one.why))
-            taken.append(row)
-    for row in _beside(store, taken, untrusted):
-        if count(row.text) > left:
+            taken.append(one)
+    seen = {one.id for one in chosen}
+    for row in _beside(store, taken):
+        tokens = count(row.text)
+        if tokens > left:
             break
-        if (row.expires is None or row.expires > now) and may_see(row.label, scope):
-            left -= count(row.text)
+        if row.uid not in seen and may_see(row.label, scope):
+            left -= tokens
             chosen.append(recollect(row, scope, row.text, 0.0, "beside a match"))
     return chosen
 
 
-def _beside(store: Store, taken: Sequence[Row], untrusted: bool) -> Iterable[Row]:
+def _beside(store: Store, taken: Sequence[Found]) -> Iterable[Row]:
     """The turns within reach of those taken, nearest first, of the best first."""
-    seen = {row.id for row in taken}
-    around = [store.beside(row, REACH, untrusted) if row.kind == "episode" else {} for row in taken]
-    for distance in range(1, REACH + 1):
-        for turns in around:
-            for offset in (-distance, distance):
-                row = turns.get(offset)
-                if row is not None and row.id not in seen:
-                    seen.add(row.id)
-                    yield row
+    places = list(
+        dict.fromkeys(place for turn in zip_longest(*(one.beside for one in taken)) for place in turn if place)
+    )
+    rows = store.at(places)
+    return (rows[place] for place in places if place in rows)
 
 
 def recollect(row: Row, scope: Scope, text: str, score: float, why: str) -> Recollection:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from corral.memory.database import Database
 from corral.memory.labels import pack_label
-from corral.memory.lexical import fingerprint, match_expression
+from corral.memory.lexical import fingerprint, index_text
 from corral.memory.row import COLUMNS, Row, read_row
-from corral.memory.schema import INDEXES
 from corral.memory.scope import Scope
-from corral.policy import Integrity, Label
+from corral.policy import Integrity
 
 __all__ = ["Store"]
+
+_INSERT = (
+    "insert into item(uid, space, kind, session, run, actor, at, text, hash, label, integrity, expires, replaced_by,"
+    " cites, extra, embedder, vector, words) values(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 
 class Store:
@@ -56,19 +61,17 @@ class Store:
         return added
 
     def _insert(self, connection: sqlite3.Connection, space: str, row: Row, embedder: int) -> None:
-        cursor = connection.execute(
-            "insert into item(uid, space, kind, session, run, actor, at, text, hash, label, integrity, expires,"
-            " replaced_by, cites, extra, embedder, vector) values(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        words, count = _words(space, row)
+        place = connection.execute(
+            _INSERT,
             (
                 *(row.uid, space, row.kind, row.session, row.run, row.actor, row.at, row.text),
                 *(fingerprint(row.text), pack_label(row.label), int(row.label.integrity), row.expires),
-                *(row.replaced_by, json.dumps(row.cites), json.dumps(row.extra), embedder, row.vector),
+                *(row.replaced_by, json.dumps(row.cites) if row.cites else "[]"),
+                *(json.dumps(row.extra) if row.extra else "{}", embedder, row.vector, count),
             ),
-        )
-        index = _index(row.label)
-        connection.execute(
-            f"insert into {index}(rowid, space, text) values(?, ?, ?)", (cursor.lastrowid, space, row.text)
-        )
+        ).lastrowid
+        connection.execute("insert into word_index(rowid, words) values(?, ?)", (place, words))
 
     def replace(self, space: str, row: Row, embedder: int) -> None:
         """Put `row` in the place of the one with its `uid`, keeping the place and what only we store of it."""
@@ -77,18 +80,17 @@ class Store:
             if not found:
                 return
             (old,) = found
+            _forget_words(connection, space, old)
+            words, count = _words(space, replace(old, text=row.text))
             connection.execute(
-                "update item set text = ?, hash = ?, extra = ?, embedder = ?, vector = coalesce(?, vector), expires = ?"
-                " where id = ?",
+                "update item set text = ?, hash = ?, extra = ?, embedder = ?, vector = coalesce(?, vector),"
+                " expires = ?, words = ? where id = ?",
                 (
                     *(row.text, fingerprint(row.text), json.dumps(row.extra), embedder),
-                    *(row.vector, row.expires, old.id),
+                    *(row.vector, row.expires, count, old.id),
                 ),
             )
-            _forget_words(connection, space, old)
-            connection.execute(
-                f"insert into {_index(old.label)}(rowid, space, text) values(?, ?, ?)", (old.id, space, row.text)
-            )
+            connection.execute("insert into word_index(rowid, words) values(?, ?)", (old.id, words))
             _touch(connection, space)
 
     def supersede(self, space: str, old: str, new: str) -> None:
@@ -132,20 +134,6 @@ class Store:
                 f"select {COLUMNS} from item where id in (select value from json_each(?))", (json.dumps(list(ids)),)
             )
             return {row.id: row for row in map(read_row, found)}
-
-    def beside(self, row: Row, reach: int, untrusted: bool) -> dict[int, Row]:
-        """The episodes up to `reach` places before (negative) and after `row` in its session."""
-        near: dict[int, Row] = {}
-        with self.database.reading() as connection:
-            for sign, comparison, order in ((-1, "<", "desc"), (1, ">", "asc")):
-                found = connection.execute(
-                    f"select {COLUMNS} from item where space = (select space from item where id = ?)"
-                    f" and id {comparison} ? and session is ? and kind = 'episode'"
-                    f" and integrity >= ? order by id {order} limit ?",
-                    (row.id, row.id, row.session, 0 if untrusted else 1, reach),
-                )
-                near |= {sign * distance: read_row(values) for distance, values in enumerate(found, 1)}
-        return near
 
     def page(self, space: str, after: int = 0, limit: int = 500, kinds: Sequence[str] | None = None) -> list[Row]:
         """The next `limit` rows past the place `after`; -1 is all of them."""
@@ -216,40 +204,23 @@ class Store:
             ).fetchone()
             return found and found[0]
 
-    def size(self) -> int:
-        """About how many rows there are in all; at least as many as there are."""
+    def having(self, word: str, after: int) -> list[int]:
+        """The places past `after`, growing, of rows with a word of the index, in any of its forms."""
         with self.database.reading() as connection:
-            return connection.execute("select coalesce(max(id), 0) from item").fetchone()[0]
-
-    def match(self, space: str | None, terms: Sequence[str], limit: int, *, untrusted: bool) -> list[tuple[int, float]]:
-        """Places and BM25 scores, greater is better, of rows with any of `terms`.
-
-        Args:
-            space: None is all of them; rows of others are for the caller to leave out.
-            limit: How many of the best; 0 is all.
-        """
-        if not terms:
-            return []
-        # Ordering costs more than it saves when all rows are wanted.
-        bound = " order by rank limit ?" if limit else ""
-        values = (match_expression(space, terms), *((limit,) if limit else ()))
-        found: list[tuple[int, float]] = []
-        with self.database.reading() as connection:
-            for index in INDEXES if untrusted else INDEXES[:1]:
-                found += connection.execute(f"select rowid, -rank from {index} where {index} match ?{bound}", values)
-        return found
+            found = connection.execute(
+                "select rowid from word_index where word_index match ? and rowid > ?", (f'"{word}"', after)
+            )
+            return [place for (place,) in found]
 
 
-def _index(label: Label) -> str:
-    trusted, quarantined = INDEXES
-    return quarantined if label.integrity == Integrity.UNTRUSTED else trusted
+def _words(space: str, row: Row) -> tuple[str, int]:
+    return index_text(space, row.label.integrity > Integrity.UNTRUSTED, row.text)
 
 
 def _forget_words(connection: sqlite3.Connection, space: str, row: Row) -> None:
-    # An external-content index is told the old words; it can't read them any more.
-    index = _index(row.label)
+    # The index keeps no text: it is told which words to take out.
     connection.execute(
-        f"insert into {index}({index}, rowid, space, text) values('delete', ?, ?, ?)", (row.id, space, row.text)
+        "insert into word_index(word_index, rowid, words) values('delete', ?, ?)", (row.id, _words(space, row)[0])
     )
 
 
