@@ -22,6 +22,7 @@ from corral.agents.journal import Journal
 from corral.agents.model import Model, ModelSpec
 from corral.agents.price import Price
 from corral.agents.prompt import Actions
+from corral.agents.quoting import quote
 from corral.agents.recorded import RecordedSteps
 from corral.agents.result import Result, StopReason
 from corral.agents.rlm import RLM
@@ -61,5 +62,6 @@ __all__ = [
     "UnknownOutcome",
     "delegate",
     "hand_off",
+    "quote",
     "run_in_background",
 ]

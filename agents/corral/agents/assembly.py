@@ -16,6 +16,7 @@ from corral.agents.life import Life
 from corral.agents.loop import Loop, Task
 from corral.agents.model import Model
 from corral.agents.prompt import Actions, Offer, make_offer
+from corral.agents.quoting import unquote
 from corral.agents.remembering import Remembering
 from corral.agents.signature import TaskSignature, as_text
 from corral.agents.toolcalls import ToolCalls
@@ -66,8 +67,8 @@ class Assembly:
             caller.below.add(usage, self.effects.gate.budget.spent, named)
 
     def introduce(self, role: Role, inputs: Mapping[str, Any]) -> Label:
-        """Note whose text the run starts from: its instructions are the program's, its inputs the user's, except those
-        that are said to be somebody else's, or that another agent wrote.
+        """Note whose text the run starts from: its instructions are the program's, its inputs the user's, except what
+        is said or marked to be somebody else's, or what another agent wrote.
 
         Returns:
             The label of the task as a whole.
@@ -78,11 +79,13 @@ class Assembly:
             return provenance.seen
         label = Label.user()
         for name, value in inputs.items():
-            source = f"input:{name}"
+            own, others = unquote(as_text(value))
             if name in self._given.untrusted_inputs:
-                label = label.join(provenance.observe(source, as_text(value), Label.untrusted(source)))
-            else:
-                provenance.user(as_text(value))
+                own, others = "", [as_text(value)]
+            provenance.user(own)
+            source = f"input:{name}"
+            for text in others:
+                label = label.join(provenance.observe(source, text, Label.untrusted(source)))
         return label
 
     def loop(self, model: Model, role: Role, inputs: Mapping[str, Any]) -> Loop:

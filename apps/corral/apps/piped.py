@@ -25,10 +25,10 @@ def with_stdin(text: str | None) -> str:
     if text is not None and text != "-":
         # Bytes that are no UTF-8 reach Python as lone surrogates, which nothing can be sent with.
         said = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").strip()
+        from corral.agents import quote  # keeps start-up light
+
         piped = _piped() if _is_pipe() else ""
-        # What is inside must not be able to end the block.
-        block = piped.replace("</stdin", "<\\/stdin")
-        said = f"{said}\n\n<stdin>\n{block}\n</stdin>" if piped else said
+        said = f"{said}\n\n{quote('stdin', piped)}" if piped else said
     elif sys.stdin is None or sys.stdin.isatty():
         raise fail("there is no task; give one as an argument, or pipe one in", Exit.BAD_INPUT)
     else:
