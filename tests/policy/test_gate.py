@@ -26,6 +26,7 @@ from corral.policy import (
     Emitter,
     Event,
     Gate,
+    GrantScope,
     Limits,
     MemoryAudit,
     Mode,
@@ -415,3 +416,21 @@ async def test_no_mode_but_shadow_lets_through_what_a_rule_denies(asking_policy:
         if mode.is_secure:
             await refused(Gate(denying, approver=Person(True), mode=mode))
             await refused(Gate(asking_policy, approver=Person(False), mode=mode))
+
+
+async def test_a_question_to_a_person_is_asked_again_each_time_also_where_rules_allow_it() -> None:
+    allow = Policy(rules=[SecurityPolicy(resource="tool:*", actions=["call"])])
+    question = Action("tool:mail/elicitation", "call", arguments={"message": "Who?"}, for_person=True)
+    person = Person(True, scope=GrantScope.PERSISTENT, content={"name": "Ann"})
+
+    async def answer(admission: Admission) -> object:
+        admission.claim(question.resource, "call", {"message": "Who?"})
+        assert admission.judgement is not None
+        return admission.judgement.content
+
+    gate = Gate(allow, approver=person)
+    assert [await gate.perform(question, answer) for _ in range(2)] == [{"name": "Ann"}] * 2
+    assert [request.judgement.grants for request in person.asked] == [GrantScope.ONCE] * 2
+    for nobody in (Gate(allow), Gate(allow, approver=person, mode=Mode.UNATTENDED)):
+        with pytest.raises(Denied):
+            await nobody.perform(question, answer)

@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from corral.agents.effects import Effects
 from corral.agents.errors import UnknownOutcome
+from corral.agents.reports import CallReports
 from corral.policy import BudgetExceeded, Denied, Emitter, Label, ToolCalled, ToolReturned
-from corral.tools import Artifacts, BadArguments, Observation, Tool, Toolbox
+from corral.tools import Artifacts, BadArguments, Observation, Tool, Toolbox, reporting
 
 __all__ = ["Outcome", "ToolCalls", "cut_middle"]
 
@@ -82,7 +83,9 @@ class ToolCalls:
         if told:
             shown = cast("dict[str, Any]", arguments) if isinstance(arguments, dict) else {"value": arguments}
             self._emitter.emit(ToolCalled(call_id=call_id, tool=name, arguments=shown, cell=cell))
-        outcome = await self._attempt(tool, name, arguments, step, cell, problem, again)
+        reports = None if tool is None else CallReports(self._effects, self._emitter, tool, call_id, step)
+        with reporting(reports):
+            outcome = await self._attempt(tool, name, arguments, step, cell, problem, again)
         if told:
             self._emitter.emit(
                 ToolReturned(

@@ -56,6 +56,8 @@ class Action:
         read_only: Whether someone whom the user trusts declared that it changes nothing.
         schema_hash: Of the tool as it was pinned; part of the digest, so that an approval dies with a changed tool.
         via: The agents that had it delegated, from the run's own down to the one above `principal`.
+        for_person: It is a question to a person, which nobody else can answer: where rules would allow it, they let it
+            be asked, and no answer given before stands for it.
     """
 
     resource: str
@@ -67,6 +69,7 @@ class Action:
     read_only: bool = False
     schema_hash: str = ""
     via: tuple[str, ...] = ()
+    for_person: bool = False
 
     def __post_init__(self) -> None:
         kind, separator, rest = self.resource.partition(":")

@@ -9,6 +9,7 @@ from corral.policy.action import Action
 from corral.policy.budget import Spend
 from corral.policy.canonical import canonical, frozen_json
 from corral.policy.errors import NotAdmitted
+from corral.policy.judgement import Judgement
 
 __all__ = ["SEAL", "Admission"]
 
@@ -23,13 +24,14 @@ class Admission:
     action, with other arguments, twice, after it was due, or with no gate at all.
     """
 
-    __slots__ = ("__action", "__arguments", "__leave", "spent")
+    __slots__ = ("__action", "__arguments", "__judgement", "__leave", "spent")
 
-    def __init__(self, action: Action, seal: object) -> None:
+    def __init__(self, action: Action, seal: object, judgement: Judgement | None = None) -> None:
         if seal is not SEAL:
             raise NotAdmitted("only Gate.perform makes an Admission")
         self.__action = action
         self.__arguments = canonical(action.arguments)
+        self.__judgement = judgement
         self.__leave = [True]
         self.spent: Spend | None = None
         """What the effect really cost; None lets the reservation stand for it."""
@@ -38,6 +40,11 @@ class Admission:
     def action(self) -> Action:
         """What was judged, over copies of its arguments."""
         return self.__action
+
+    @property
+    def judgement(self) -> Judgement | None:
+        """Why it may happen, and what a person filled in who was asked."""
+        return self.__judgement
 
     def claim(self, resource: str, verb: str, arguments: Mapping[str, Any] | None = None) -> None:
         """Use the admission up, for exactly what was judged.

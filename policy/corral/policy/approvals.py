@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from corral.policy.action import Action
 from corral.policy.judgement import GrantScope, Judgement
@@ -37,6 +38,7 @@ class Approval:
         any_arguments: A remembered yes is for the same call with whatever arguments.
         valid_for: Seconds that a remembered yes lasts; None is without end.
         max_uses: How often a remembered yes answers.
+        content: What the person filled in, by name, if the action was a form; never part of an event or the audit.
     """
 
     digest: str
@@ -47,6 +49,7 @@ class Approval:
     any_arguments: bool = False
     valid_for: float | None = None
     max_uses: int | None = None
+    content: Mapping[str, Any] | None = None
 
 
 class Approver(Protocol):

@@ -42,7 +42,7 @@ class Asking:
     async def ask(self, action: Action, judgement: Judgement, digest: str, policy: str) -> Judgement:
         """The judgement that an answer makes of an ask: allow or deny."""
         session = self._session
-        grant = self._grants.use(action, judgement, policy, session)
+        grant = None if action.for_person else self._grants.use(action, judgement, policy, session)
         if grant is not None:
             return Judgement(Verdict.ALLOW, f"{grant.by} granted it before", judgement.rule, answered_by=grant.by)
         if self._approver is None:
@@ -64,12 +64,12 @@ class Asking:
         self._emitter.emit(
             ApprovalGiven(digest=digest, granted=approval.granted, by=approval.by, reason=approval.reason)
         )
-        if approval.granted:
+        if approval.granted and not action.for_person:
             self._grants.remember(action, judgement, approval, policy, session)
         reason = f"{approval.by} {'agreed' if approval.granted else 'refused'}"
         reason += f": {approval.reason}" if approval.reason else ""
         verdict = Verdict.ALLOW if approval.granted else Verdict.DENY
-        return Judgement(verdict, reason, judgement.rule, answered_by=approval.by)
+        return Judgement(verdict, reason, judgement.rule, answered_by=approval.by, content=approval.content)
 
     async def _answer(self, approver: Approver, request: ApprovalRequest) -> Approval:
         digest = request.digest

@@ -26,10 +26,12 @@ __all__ = [
     "Remembered",
     "RunFinished",
     "RunStarted",
+    "ServerLogged",
     "Sink",
     "StepStarted",
     "TextDelta",
     "ToolCalled",
+    "ToolProgressed",
     "ToolReturned",
     "Usage",
 ]
@@ -143,6 +145,31 @@ class ToolCalled(Event):
     tool: str
     arguments: Mapping[str, Any]
     cell: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolProgressed(Event):
+    """A call goes on, as its server tells; `message` is untrusted text, `total` None if the server does not know."""
+
+    call_id: str
+    tool: str
+    done: float
+    total: float | None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLogged(Event):
+    """A server logged a line while the call went on; `text` is untrusted.
+
+    Attributes:
+        level: MCP's, from "debug" to "emergency".
+    """
+
+    call_id: str
+    server: str
+    level: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

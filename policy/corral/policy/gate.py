@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Protocol, TypeVar
 
@@ -19,7 +19,7 @@ from corral.policy.errors import BudgetExceeded, Denied
 from corral.policy.events import Emitter
 from corral.policy.facts import Facts
 from corral.policy.grants import Grants
-from corral.policy.judgement import Judgement, Verdict, strictest
+from corral.policy.judgement import GrantScope, Judgement, Verdict, strictest
 from corral.policy.label import Integrity
 from corral.policy.layers import Opinion
 from corral.policy.mode import Mode
@@ -163,6 +163,8 @@ class Gate:
             raise self._refused(_Case(action, "", why), "denied") from None
         opinions = [guard.opinion(action, self._facts) for guard in self._guards]
         judgement = self.mode.tighten(action, strictest(self.policy.judge(action, self._facts), *opinions))
+        if action.for_person and judgement.verdict is not Verdict.DENY:
+            judgement = replace(judgement, verdict=Verdict.ASK, grants=GrantScope.ONCE)
         if judgement.verdict is Verdict.ASK and self.mode.is_secure:
             judgement = await self._asking.ask(action, judgement, digest, self.policy.fingerprint)
         return _Case(action, digest, judgement)
@@ -172,7 +174,7 @@ class Gate:
         return Denied(case.action, case.judgement)
 
     async def _admit(self, case: _Case, effect: Callable[[Admission], Awaitable[T]], reservation: Reservation) -> T:
-        admission = Admission(case.action, SEAL)
+        admission = Admission(case.action, SEAL, case.judgement)
         try:
             self._write("intent", case, detail=self._remark(case.judgement))
         except BaseException:

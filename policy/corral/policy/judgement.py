@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Any
 
 __all__ = ["GrantScope", "Judgement", "Verdict", "strictest"]
 
@@ -36,6 +38,7 @@ class Judgement:
         reason: One sentence that may be shown to the model and to the person.
         grants: For an ask, the longest that an answer may be remembered.
         answered_by: Who answered the ask, once somebody did.
+        content: What they filled in, if it was a form.
     """
 
     verdict: Verdict
@@ -43,6 +46,7 @@ class Judgement:
     rule: str | None = None
     grants: GrantScope = GrantScope.PERSISTENT
     answered_by: str | None = None
+    content: Mapping[str, Any] | None = None
 
 
 def strictest(first: Judgement, *opinions: Judgement | None) -> Judgement:

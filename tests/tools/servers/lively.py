@@ -1,14 +1,29 @@
-"""A server of the newest protocol whose list of tools grows, and which tells how far a call has come."""
+"""A server of the newest protocol whose list of tools grows, and which talks in the middle of calls."""
 
 from __future__ import annotations
 
-from mcp.server.mcpserver import Context, MCPServer
+import warnings
+from typing import Annotated
 
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.resolve import Elicit, Resolve
+from pydantic import BaseModel
+
+warnings.simplefilter("ignore")
 server = MCPServer("lively")
+
+
+class Owner(BaseModel):
+    name: str
+    heads: int = 1
 
 
 def grown() -> str:
     return "I am new"
+
+
+async def ask_for_the_owner(cow: str) -> Elicit[Owner]:
+    return Elicit(f"Whose cow is {cow}?", Owner)
 
 
 @server.tool()
@@ -22,9 +37,16 @@ async def grow(context: Context) -> str:
 @server.tool()
 async def work(context: Context) -> str:
     """Work in two steps."""
+    await context.log("warning", "the hay is damp", logger_name="barn")  # deprecated, and in use
     for step in (1, 2):
         await context.report_progress(step, 2, f"step {step}")
     return "done"
+
+
+@server.tool()
+async def brand(cow: str, owner: Annotated[Owner, Resolve(ask_for_the_owner)]) -> str:
+    """Write down whose a cow is."""
+    return f"{cow} is {owner.name}'s, one of {owner.heads}"
 
 
 server.run()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from corral.apps.chat.folds import arguments_of
+from corral.apps.chat.forms import fill_form
 from corral.apps.chat.modes import ChatMode
 from corral.apps.chat.screen import Screen
 from corral.policy import Action, Approval, ApprovalRequest, Approver, GrantScope, Integrity
@@ -52,7 +54,8 @@ class TerminalApprover:
         self._just_agreed: set[tuple[str, ...]] = set()
 
     async def decide(self, request: ApprovalRequest) -> Approval:
-        if self._beforehand is not None and (agreed := await self._beforehand.decide(request)).granted:
+        beforehand = None if request.action.for_person else self._beforehand
+        if beforehand is not None and (agreed := await beforehand.decide(request)).granted:
             return agreed
         self._waiting += 1
         try:
@@ -65,7 +68,7 @@ class TerminalApprover:
 
     async def _decide(self, request: ApprovalRequest) -> Approval:
         action = request.action
-        if self.mode is ChatMode.ALL:
+        if self.mode is ChatMode.ALL and not action.for_person:
             self._screen.say(f"agreed to in mode all: {action.verb} {action.resource}", "dim")
             return Approval(request.digest, True, _BY, "everything is agreed to in this chat")
         if _kind(request) in self._just_agreed:
@@ -76,7 +79,7 @@ class TerminalApprover:
             word, _, rest = answer.partition(" ")
             match word.lower().rstrip(",:;"):
                 case "y" | "yes":
-                    return Approval(request.digest, True, _BY, rest.strip())
+                    return Approval(request.digest, True, _BY, rest.strip(), content=await self._filled(action))
                 case "n" | "no":
                     return Approval(request.digest, False, _BY, rest.strip())
                 case "s" | "session" if request.judgement.grants >= GrantScope.SESSION:
@@ -90,6 +93,11 @@ class TerminalApprover:
                     self._screen.warn(
                         "nothing happens before a clear answer; no and a reason is one, such as: n not now"
                     )
+
+    async def _filled(self, action: Action) -> dict[str, Any] | None:
+        """The form that a server asks to have filled in, if it does."""
+        form: Any = action.arguments.get("schema") if action.for_person else None
+        return None if form is None else await fill_form(form, self._screen.ask, self._screen.warn)
 
     def _keep(self, request: ApprovalRequest, kept: _Kept) -> Approval:
         if kept.any_arguments:
