@@ -60,7 +60,7 @@ const provider = new Provider(issuer, {
     revocation: { enabled: true },
     resourceIndicators: {
       enabled: true,
-      defaultResource: () => api,
+      defaultResource: () => undefined,
       useGrantedResource: () => true,
       getResourceServerInfo: (ctx, name) => {
         if (name !== api && name !== config.resource) throw new Error(`unknown resource ${name}`);

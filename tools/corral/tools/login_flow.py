@@ -156,7 +156,7 @@ class LoginFlow:
             login = await self._discover(login, challenge)
         server, resource = login.server, self._resource(login)
         assert server is not None
-        scope = wanted_scopes(challenge, resource, server)
+        scope = wanted_scopes(challenge, resource, server, person=self._asks)
         if challenge.status == _FORBIDDEN:
             before = "" if login.token is None else login.token.scope or ""
             scope = " ".join(dict.fromkeys((*before.split(), *scope.split())))

@@ -103,8 +103,12 @@ async def find_server(server: str, resource: Resource | None) -> AuthServer:
     return AuthServer("", f"{host}/token", f"{host}/authorize", register_url=f"{host}/register")
 
 
-def wanted_scopes(challenge: Challenge, resource: Resource | None, server: AuthServer) -> str:
-    """What to ask for: what the refusal named, else what the resource knows, else what the server does."""
+def wanted_scopes(challenge: Challenge, resource: Resource | None, server: AuthServer, *, person: bool) -> str:
+    """What to ask for: what the refusal named, else what the resource knows, else what the server does.
+
+    Args:
+        person: Somebody consents, whose login shall be renewed later.
+    """
     if challenge.scope is not None:
         scopes = challenge.scope.split()
     elif resource is not None and resource.scopes is not None:
@@ -113,6 +117,8 @@ def wanted_scopes(challenge: Challenge, resource: Resource | None, server: AuthS
         scopes = list(server.scopes)
     if scopes and "offline_access" in server.scopes:
         scopes.append("offline_access")  # SEP-2207: or nothing could be renewed
+    if not person:
+        scopes = [each for each in scopes if each != "offline_access"]
     return " ".join(dict.fromkeys(scopes))
 
 
