@@ -29,7 +29,8 @@ INODES = 16_384
 
 def boot(folder: str) -> str:
     """The program that starts a zygote whose folder is there."""
-    return f"import sys; sys.path.insert(0, {folder!r}); from guest.zygote import main; main({folder + '/host.sock'!r})"
+    program = "from guest import hooks; hooks.hold_back(); from guest.zygote import main"
+    return f"import sys; sys.path.insert(0, {folder!r}); {program}; main({folder + '/host.sock'!r})"
 
 
 @dataclass(frozen=True)

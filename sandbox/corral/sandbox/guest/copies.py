@@ -15,6 +15,9 @@ __all__ = ["Checkpoint", "copy"]
 
 CLONE_PARENT = 0x8000
 
+_clone = ctypes.PyDLL(None, use_errno=True).syscall  # PyDLL keeps the interpreter's lock over the call
+_clone.restype = ctypes.c_long
+
 
 def copy() -> int:
     """fork(2), but the copy is the zygote's child like the session itself: 0 in the copy.
@@ -29,10 +32,8 @@ def copy() -> int:
     if platform.machine() not in MACHINES:
         raise OSError("no system call table for this machine")
     column, _ = MACHINES[platform.machine()]
-    libc = ctypes.PyDLL(None, use_errno=True)  # PyDLL keeps the interpreter's lock over the call
-    libc.syscall.restype = ctypes.c_long
     ctypes.pythonapi.PyOS_BeforeFork()
-    pid: int = libc.syscall(CLONE[column], CLONE_PARENT | signal.SIGCHLD, None, None, None, None)
+    pid: int = _clone(CLONE[column], CLONE_PARENT | signal.SIGCHLD, None, None, None, None)
     if pid == 0:
         ctypes.pythonapi.PyOS_AfterFork_Child()
     else:

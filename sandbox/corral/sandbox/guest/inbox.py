@@ -70,6 +70,8 @@ class Inbox:
     def _read(self, key: str) -> Frame:
         while (frame := self._reader.take()) is None:
             if key != REQUEST:
+                if self._reader.fill_soon():
+                    continue
                 self._interruptible(key, self._poll)
             self._reader.fill()
         return frame

@@ -7,14 +7,18 @@ no longer running, so it stops nothing.
 from __future__ import annotations
 
 import fcntl
+import importlib
 import os
-import signal
 import socket
 import struct
 import threading
 from types import FrameType
+from typing import Any
 
 __all__ = ["Interrupts"]
+
+_signal: Any = importlib.import_module("_signal")
+# What `signal` wraps, without its enums: they cost each cell some microseconds, and a fork of a session many pages.
 
 F_SETOWN_EX = 15
 OWNER_THREAD = 0
@@ -39,17 +43,17 @@ class Interrupts:
         self._control = control
         self._main = threading.get_ident()
         control.setblocking(False)
-        signal.signal(signal.SIGINT, self._signalled)
+        _signal.signal(_signal.SIGINT, self._signalled)
         descriptor = control.fileno()
         # To this thread, not to any of the process: the one that runs the cell has to leave its system call.
         fcntl.fcntl(descriptor, F_SETOWN_EX, struct.pack("=ii", OWNER_THREAD, threading.get_native_id()))
-        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGINT)
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, _signal.SIGINT)
         fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_ASYNC)
 
     def begin(self, cell: str) -> None:
         self._cell = cell.encode()
-        if signal.getsignal(signal.SIGINT) != self._signalled:
-            signal.signal(signal.SIGINT, self._signalled)
+        if _signal.getsignal(_signal.SIGINT) != self._signalled:
+            _signal.signal(_signal.SIGINT, self._signalled)
         self.fired = self._pending = self._cell in self._heard
 
     def end(self) -> None:

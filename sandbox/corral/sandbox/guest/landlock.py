@@ -9,6 +9,8 @@ import ctypes
 import os
 import struct
 
+from .libc import check, system_call
+
 __all__ = ["confine"]
 
 CREATE, ADD_RULE, RESTRICT = 444, 445, 446
@@ -30,22 +32,20 @@ def confine(folder: str, readable: list[str] | None = None) -> int:
     Returns:
         The kernel's Landlock version; 0 if it has none, and then nothing was given up.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.restype = ctypes.c_long
-    version = libc.syscall(CREATE, None, ctypes.c_size_t(0), CREATE_VERSION)
+    version = system_call(CREATE, None, ctypes.c_size_t(0), CREATE_VERSION)
     if version < 1:
         return 0
     rights = _rights(version)
     scoped = SCOPE_ABSTRACT_SOCKETS | SCOPE_SIGNALS if version >= 6 else 0
     attributes = struct.pack("=QQQ", rights, 0, scoped)[: 24 if version >= 6 else 8]
-    ruleset = _checked(libc.syscall(CREATE, attributes, ctypes.c_size_t(len(attributes)), 0))
+    ruleset = check(system_call(CREATE, attributes, ctypes.c_size_t(len(attributes)), 0), "landlock")
     try:
         for path in ["/"] if readable is None else readable:
             if os.path.exists(path):
-                _allow(libc, ruleset, path, EXECUTE | READ_FILE | (READ_DIR if os.path.isdir(path) else 0))
-        _allow(libc, ruleset, folder, rights & ~(MAKE_CHAR | MAKE_BLOCK))
-        _allow(libc, ruleset, "/dev/null", READ_FILE | WRITE_FILE)
-        _checked(libc.syscall(RESTRICT, ruleset, 0))
+                _allow(ruleset, path, EXECUTE | READ_FILE | (READ_DIR if os.path.isdir(path) else 0))
+        _allow(ruleset, folder, rights & ~(MAKE_CHAR | MAKE_BLOCK))
+        _allow(ruleset, "/dev/null", READ_FILE | WRITE_FILE)
+        check(system_call(RESTRICT, ruleset, 0), "landlock")
     finally:
         os.close(ruleset)
     return int(version)
@@ -59,17 +59,10 @@ def _rights(version: int) -> int:
     return rights
 
 
-def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
+def _allow(ruleset: int, path: str, rights: int) -> None:
     beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         rule = struct.pack("=Qi", rights, beneath)
-        _checked(libc.syscall(ADD_RULE, ruleset, RULE_PATH_BENEATH, rule, 0))
+        check(system_call(ADD_RULE, ruleset, RULE_PATH_BENEATH, rule, 0), "landlock")
     finally:
         os.close(beneath)
-
-
-def _checked(result: int) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, "landlock: " + os.strerror(number))
-    return result

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
+import functools
 import struct
 
-__all__ = ["MACHINES", "confine"]
+from .libc import LIBC, check
+
+__all__ = ["MACHINES", "assemble", "confine"]
 
 # name -> (x86_64, aarch64)
 DENIED = {
@@ -90,17 +92,20 @@ def confine(machine: str, network: bool) -> bool:
     """
     if machine not in MACHINES:
         return False
+    fprog, _ = assemble(machine, network)
+    check(LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, fprog, 0, 0), "seccomp")
+    return True
+
+
+@functools.cache
+def assemble(machine: str, network: bool) -> tuple[ctypes.Array[ctypes.c_char], ctypes.Array[ctypes.c_char]]:
+    """The filter as prctl takes it, and the memory that it points to; made before a session needs it."""
     column, architecture = MACHINES[machine]
     program = _program(column, architecture, network)
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(code, len(code))
     # struct sock_fprog { unsigned short len; struct sock_filter *filter; }, padded to the pointer
-    fprog = ctypes.create_string_buffer(struct.pack("@HP", len(program), ctypes.addressof(buffer)))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, fprog, 0, 0):
-        number = ctypes.get_errno()
-        raise OSError(number, "seccomp: " + os.strerror(number))
-    return True
+    return ctypes.create_string_buffer(struct.pack("@HP", len(program), ctypes.addressof(buffer))), buffer
 
 
 def _program(column: int, architecture: int, network: bool) -> list[Instruction]:

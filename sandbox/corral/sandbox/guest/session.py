@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
-from . import files
+from . import files, hooks
 from .calls import Calls
 from .cell import Interpreter, describe
 from .copies import Checkpoint, copy
@@ -120,6 +120,7 @@ class Session:
 
     def _execute(self, message: dict[str, Any]) -> None:
         link = self._link
+        hooks.set_up()
         self._calls.cell = cell = message["cell"]
         self._submitted = None
         self._bind(message)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
+
+from .libc import LIBC
 
 __all__ = ["adopt_orphans", "kill_descendants"]
 
@@ -15,7 +16,7 @@ ROUNDS = 100
 
 def adopt_orphans() -> None:
     """Whoever loses its parent becomes our child, so that nothing gets out of the tree."""
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def kill_descendants(spare: int = 0) -> None:

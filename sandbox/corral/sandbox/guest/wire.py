@@ -6,8 +6,10 @@ uint32 length of the JSON | uint32 length of the bytes | JSON, UTF-8 | bytes
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
+import time
 from typing import Any
 
 __all__ = ["PROTOCOL", "Reader", "Writer", "encode"]
@@ -20,6 +22,7 @@ SENT_JSON_LIMIT = 4 * 1024**2
 """What the host takes; it ends a session that sends more."""
 
 CHUNK = 64 * 1024
+LINGER, VAIN = 60e-6, 16
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -44,6 +47,7 @@ class Reader:
     def __init__(self, sock: socket.socket, *, descriptors: bool = False) -> None:
         self._sock = sock
         self._buffer = bytearray()
+        self._vain = 0
         self._descriptors = descriptors
         self.received: list[int] = []
         """Descriptors that came along, oldest first; whoever takes one owns it."""
@@ -60,6 +64,29 @@ class Reader:
             self.received.extend(descriptors)
         else:
             data = self._sock.recv(size)
+        self._add(data)
+
+    def fill_soon(self) -> bool:
+        """Receive what comes within 60 microseconds: the answer of a quick tool, for which it takes longer to fall
+        asleep and to be woken. After it came to nothing, it is not tried for a while.
+        """
+        if self._vain:
+            self._vain -= 1
+            return False
+        until = time.perf_counter() + LINGER
+        while True:
+            try:
+                data = self._sock.recv(CHUNK, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                if time.perf_counter() > until:
+                    self._vain = VAIN
+                    return False
+                os.sched_yield()
+            else:
+                self._add(data)
+                return True
+
+    def _add(self, data: bytes) -> None:
         if not data:
             raise EOFError
         self._buffer += data

@@ -14,7 +14,7 @@ import time
 from types import FrameType
 from typing import Any, NoReturn
 
-from . import egress, trees
+from . import egress, hooks, seccomp, trees
 from .folders import remove
 from .hardening import become, harden, undumpable
 from .preimports import preimport
@@ -39,6 +39,9 @@ def main(path: str) -> NoReturn:
     preimport(without=packages)
     host = socket.socket(socket.AF_UNIX)
     host.connect(path)
+    for network in (False, True):
+        if platform.machine() in seccomp.MACHINES:
+            seccomp.assemble(platform.machine(), network)
     gc.collect()
     gc.freeze()
     zygote = Zygote(host, os.path.dirname(path))
@@ -143,6 +146,7 @@ class Zygote:
 
     def _become_session(self, message: dict[str, Any], descriptors: list[int]) -> NoReturn:
         try:  # whatever happens, this process must not return into the zygote's loop
+            hooks.seed()
             self._let_go()
             for descriptor in descriptors:
                 os.set_inheritable(descriptor, False)
