@@ -62,19 +62,6 @@ def test_a_run_with_memory_is_found_by_the_next(corral: Corral) -> None:
     assert "Thursdays" in server.bodies[1]["messages"][-1]["content"]
 
 
-def test_runs_are_listed_shown_and_exported(corral: Corral) -> None:
-    assert corral("runs", "list").returncode == 2
-    with ScriptedServer(["Paris."]) as server:
-        corral("run", "Capital of France?", "--model", "openai/m", "--api-base", server.url)
-    (line,) = corral("runs", "list").stdout.splitlines()
-    run = line.split()[0]
-    assert "done" in line
-    assert "Paris." in corral("runs", "show", run).stdout
-    events = [json.loads(event) for event in corral("runs", "export", run).stdout.splitlines()]
-    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
-    assert corral("runs", "show", "zzz").returncode == 2
-
-
 def test_settings_say_where_they_come_from_and_hide_secrets(corral: Corral, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("CORRAL_MODEL=openai/from-file\nOTHER=1\n")
     shown = corral("config", "show", CORRAL_API_KEY="sk-secret").stdout

@@ -24,7 +24,7 @@ COMMANDS = {
     "memory": ("corral.apps.memory", "See, search, add and forget what agents remember."),
     "policy": ("corral.apps.policy", "Check, explain, test, compare and export policies."),
     "run": ("corral.apps.run", "Run one task and print its answer."),
-    "runs": ("corral.apps.runs", "List, show and export runs."),
+    "runs": ("corral.apps.runs", "List, show, export, resume, fork, rewind and prune runs."),
     "sandbox": ("corral.apps.sandbox", "Build and look at the sandbox that code runs in."),
     "tools": ("corral.apps.tools", "List and call the tools of MCP servers."),
 }

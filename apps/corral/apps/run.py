@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from corral.apps.scripted import Outcome, Script
     from corral.sandbox import SandboxProvider
 
-__all__ = ["run"]
+__all__ = ["perform", "run"]
 
 
 @click.command()
@@ -70,7 +70,7 @@ def run(ctx: click.Context, task: str | None, **options: Any) -> None:
         work = work_of(ctx, options)
         script = _script(task, options, work)
         _check_output(options["output"])
-        result = _outcome(script, work, options, stack)
+        result = perform(script, work, options, stack)
     print_outcome(result, options["output_format"])
     if options["output"] is not None and result.outputs is not None:
         with explained():
@@ -78,7 +78,8 @@ def run(ctx: click.Context, task: str | None, **options: Any) -> None:
     ctx.exit(status_of(result))
 
 
-def _outcome(script: Script, work: Work, options: dict[str, Any], stack: ExitStack) -> Outcome:
+def perform(script: Script, work: Work, options: dict[str, Any], stack: ExitStack) -> Outcome:
+    """What a script comes to with the agent that flags, settings or a file describe; `stack` closes what is opened."""
     model = model_for(work, options)
     agent = make_unattended(
         work,
