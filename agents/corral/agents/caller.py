@@ -223,7 +223,7 @@ def sharing(given: Collaborators) -> Collaborators:
     if pool is None or (given.budget is not None and given.budget.is_within(pool)):
         return given
     if given.budget is not None and not pool.is_within(given.budget):
-        raise DefinitionError(f"the agent {given.name!r} has a budget of its own; give it limits= instead")
+        raise DefinitionError(f"the agent {given.name!r} has a budget of its own; give the budget to its team")
     return replace(given, budget=pool)
 
 
