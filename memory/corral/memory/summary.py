@@ -40,18 +40,18 @@ def summarise(said: Sequence[tuple[str, str]], goal: str, tokens: int, count: To
     }
     left = tokens - count(heading)
     chosen: list[int] = []
-    waiting = sorted(worth, key=worth.__getitem__, reverse=True)[:_MAX_SENTENCES]
+    # What each is worth beside those chosen so far: kept, as reckoning it anew each time is the square of it.
+    waiting = dict.fromkeys(sorted(worth, key=worth.__getitem__, reverse=True)[:_MAX_SENTENCES], 0.0)
     while waiting:
-        index = max(
-            waiting,
-            key=lambda i: worth[i] - _REPETITION * max((_overlap(terms[i], terms[c]) for c in chosen), default=0),
-        )
-        waiting.remove(index)
+        index = max(waiting, key=lambda i: worth[i] - _REPETITION * waiting[i])
+        del waiting[index]
         role, sentence = sentences[index]
         cost = count(f"{role}: {sentence}\n")
         if cost <= left:
             chosen.append(index)
             left -= cost
+            for other, overlap in waiting.items():
+                waiting[other] = max(overlap, _overlap(terms[other], terms[index]))
     lines = [f"{sentences[index][0]}: {sentences[index][1]}" for index in sorted(chosen)]
     return "\n".join((heading, *lines)) if lines else ""
 
