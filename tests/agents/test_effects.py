@@ -49,6 +49,7 @@ PATHS = {
     ("agents/corral/agents/rlm.py", "execute"): "Effects.execute",
     ("agents/corral/agents/rlm.py", "generate"): "Effects.generate",
     ("agents/corral/agents/rlm.py", "complete"): "dspy.RLM's way into Effects.generate",
+    ("agents/corral/agents/memorytools.py", "complete"): "a field of the receipt of an erasure",
     ("agents/corral/agents/model.py", "complete"): "inside Model.generate: the engine, once an attempt",
     ("agents/corral/agents/engine.py", "complete"): "the engines themselves",
     ("agents/corral/agents/engine.py", "acall"): "the engine that goes through DSPy",
@@ -65,6 +66,7 @@ PATHS = {
 
 ADMITTED = {
     *(("agents/corral/agents/effects.py", method) for method in ("call", "recall", "remember")),
+    *(("agents/corral/agents/memorytools.py", method) for method in ("_work", "forget", "recall", "remember")),
     *(("apps/corral/apps/memory.py", method) for method in ("export", "forget", "import_", "learn", "recall")),
 }
 """Who hands an admission on to a tool or a memory, each inside Gate.perform."""

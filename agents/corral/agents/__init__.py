@@ -19,6 +19,7 @@ from corral.agents.errors import (
 from corral.agents.fallback import FallbackModel
 from corral.agents.interpreter import Interpreter
 from corral.agents.journal import Journal
+from corral.agents.memorytools import memory_tools
 from corral.agents.model import Model, ModelSpec
 from corral.agents.price import Price
 from corral.agents.prompt import Actions
@@ -72,6 +73,7 @@ __all__ = [
     "delegate",
     "fan_out",
     "hand_off",
+    "memory_tools",
     "quote",
     "run_in_background",
 ]

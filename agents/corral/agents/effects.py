@@ -19,7 +19,7 @@ from corral.agents.model import Model
 from corral.agents.steps import AT_STEP, Codec, Steps
 from corral.agents.stored import OBSERVATION, RECEIPT, RECOLLECTIONS, refusal_from_json, refusal_to_json
 from corral.memory import Memory, Receipt, Recollection, Scope, Turn
-from corral.policy import Action, Admission, BudgetExceeded, Denied, Gate, Label, Provenance, Spend
+from corral.policy import Action, ActionKind, Admission, BudgetExceeded, Denied, Gate, Label, Provenance, Spend
 from corral.sandbox import Execution, Host, Network, Sandbox
 from corral.tools import Elicitation, Observation, Tool
 
@@ -139,7 +139,9 @@ class Effects:
         if again is not None:
             raise ReplayDiverged(again, f"it called {tool.name} as it had not done before")
         action = self._action(tool.resource, tool.verb, given, read_only=tool.read_only, schema_hash=tool.schema_hash)
-        action = replace(action, labels=self.provenance.labels(action))
+        if action.kind is not ActionKind.MEMORY:
+            # A note keeps the label of all that was read: of a page told in other words nothing can be traced.
+            action = replace(action, labels=self.provenance.labels(action))
 
         async def effect(admission: Admission) -> Observation:
             with self._calling(step, tool.resource) as below:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from corral.agents.effects import Effects
@@ -10,7 +11,10 @@ from corral.agents.errors import AgentError, UnknownOutcome
 from corral.memory import Memory, MemoryFault, Scope, Turn
 from corral.policy import BudgetExceeded, Denied, Emitter, Label, Recalled, Remembered
 
-__all__ = ["Remembering"]
+__all__ = ["RUN_SCOPE", "Remembering"]
+
+RUN_SCOPE: ContextVar[Scope | None] = ContextVar("RUN_SCOPE", default=None)
+"""Where in a memory the run that goes on is: what its tools keep is of its session."""
 
 
 class Remembering:
@@ -32,6 +36,7 @@ class Remembering:
         Raises:
             AgentError: The memory can't be used.
         """
+        RUN_SCOPE.set(self._scope)
         if self._memory is None:
             return self._task
         try:

@@ -19,7 +19,7 @@ from corral.tools.tool import Tool
 __all__ = ["Change", "Pins", "diff", "lock"]
 
 _VERSION: Final = 1
-_LOCAL: Final = "tool:local/"
+_LOCAL: Final = ("tool:local/", "memory:")
 
 
 @dataclass(frozen=True, slots=True)

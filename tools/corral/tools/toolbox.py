@@ -204,14 +204,14 @@ class Toolbox:
             self.failures.update({f"{source.name}/{name}": why for name, why in left_out.items()})
 
     def _chosen(self, found: list[Tool]) -> list[Tool]:
-        chosen: dict[str, Tool] = {}
+        chosen: dict[tuple[str, str], Tool] = {}
         for tool in found:
             if not matches(tool, self._include) or matches(tool, self._exclude):
                 continue
-            if tool.resource in chosen:
+            if (tool.resource, tool.verb) in chosen:
                 raise ToolConfigError(f"tool {tool.name!r}", f"two tools are called {tool.resource}")
             if self._is_approved(tool):
-                chosen[tool.resource] = tool
+                chosen[tool.resource, tool.verb] = tool
         return list(chosen.values())
 
     async def _open_all(self) -> list[Tool]:
