@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 from dspy.lm15 import Message
 
-from corral.agents import CodeAct, DefinitionError, Model, ModelSpec, ReAct, Session, StopReason
+from corral.agents import (
+    Actions,
+    Agent,
+    CodeAct,
+    DefinitionError,
+    Journal,
+    Model,
+    ModelSpec,
+    ReAct,
+    Session,
+    StopReason,
+)
 from corral.agents.testing import Call, Fault, Reply, ScriptedServer, scripted_lm
 from corral.policy import Compacted, Limits
 from corral.sandbox import MontyProvider
@@ -143,8 +154,50 @@ async def test_the_output_of_a_cell_is_kept_too(tmp_path: Path) -> None:
     kept = Artifacts(tmp_path / "kept", max_chars=1000)
     await CodeAct("question -> answer", lm=lm, sandbox=MontyProvider(), artifacts=kept).run("?")
     assert "read_result" in text_of(engine.requests[1].messages[-1])
-    (file,) = (tmp_path / "kept").iterdir()
+    (file,) = (tmp_path / "kept").glob("*.txt")
     assert "needle" in file.read_text()
+
+
+@pytest.mark.parametrize("by_code", [False, True])
+async def test_a_resumed_run_reads_on_in_what_was_kept_before(tmp_path: Path, by_code: bool) -> None:
+    """In objects of a later process: its artifacts know the folder and nothing else."""
+
+    @tool(effect="read")
+    def long() -> str:
+        """Much."""
+        return "A" * 5000 + "needle" + "Z" * 5000
+
+    def script(request: Any, number: int) -> Reply:
+        turn = sum(message.role == "assistant" for message in request.messages)
+        if turn == 0:
+            return Reply(calls=[Call("python", {"code": "print(long())"}) if by_code else Call("long")])
+        name = text_of(request.messages[2]).split("artifact='")[1].split("'")[0]
+        names.append(name)
+        if turn == 1:
+            return Reply(calls=[Call("read_result", {"artifact": name, "offset": 4990, "length": 30})])
+        return Reply("found")
+
+    names: list[str] = []
+
+    def agent(journal: Journal) -> tuple[Agent, Any]:
+        lm, engine = scripted_lm(script)
+        kept = Artifacts(tmp_path / "kept", max_chars=600)
+        both = Actions.TOOLS | Actions.CODE
+        made = Agent(
+            "question -> answer", [long], lm=lm, artifacts=kept, actions=both, sandbox=MontyProvider(), journal=journal
+        )
+        return made, engine
+
+    with Journal(tmp_path / "runs.sqlite3") as journal:
+        first = await agent(journal)[0].run("?")
+        journal.rewind(first.run_id, 1)
+    with Journal(tmp_path / "runs.sqlite3") as journal:
+        later, engine = agent(journal)
+        result = await later.resume(first.run_id)
+    assert result.ok
+    assert len(set(names)) == 1
+    assert len(engine.requests) == 2
+    assert "needle" in text_of(engine.requests[-1].messages[-1])
 
 
 def test_a_ready_toolbox_takes_its_own_artifacts(tmp_path: Path) -> None:

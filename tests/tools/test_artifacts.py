@@ -57,3 +57,19 @@ async def test_a_part_of_a_long_json_result_is_selected_by_pointer(perform: Perf
         lost = await perform(read, {"artifact": name, "pointer": "/rows/5000"})
         assert lost.is_error
         assert lost.text == "'/rows/5000' leads nowhere in it: a list of 5000 has no '5000'"
+
+
+async def test_a_result_keeps_its_name_and_label_in_a_later_process(perform: Perform, tmp_path: Path) -> None:
+    async with Toolbox(log, artifacts=Artifacts(tmp_path, max_chars=1000)) as box:
+        first = await perform(box["log"], {})
+        assert (await perform(box["log"], {})).text == first.text
+    name = first.text.partition("artifact='")[2].partition("'")[0]
+    async with Toolbox(log, artifacts=Artifacts(tmp_path, max_chars=1000)) as box:
+        rest = await perform(box["read_result"], {"artifact": name, "offset": 50_000, "length": 100})
+        assert (rest.text, rest.label) == ("x" * 6 + " end", first.label)
+        (tmp_path / name).unlink()
+        gone = await perform(box["read_result"], {"artifact": name})
+        assert gone.is_error
+        assert "removed since" in gone.text
+        beside = await perform(box["read_result"], {"artifact": f"{name}.label"})
+        assert beside.is_error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -17,6 +18,7 @@ from corral.tools.tool import Effect, Tool
 __all__ = ["Artifacts"]
 
 _MAX_PART: Final = 20_000
+_LABEL: Final = ".label"
 _SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
@@ -36,7 +38,8 @@ _SCHEMA: Final[dict[str, Any]] = {
 class Artifacts:
     """A folder for whole results, and a source with one tool, `read_result`, which reads them in parts.
 
-    Files are the owner's only. They stay when the toolbox is closed; who made the folder removes it.
+    Files are the owner's only. They stay when the toolbox is closed, with their labels beside them, so that a run or a
+    session goes on reading in another process, where one result has the same name. Who made the folder removes it.
 
     Args:
         folder: Made when the first result is kept.
@@ -85,21 +88,44 @@ class Artifacts:
 
     def _keep(self, tool: str, observation: Observation) -> str:
         is_json = observation.structured is not None
-        name = f"{tool[:40]}-{secrets.token_hex(4)}.{'json' if is_json else 'txt'}"
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         text = json.dumps(observation.structured, ensure_ascii=False) if is_json else observation.text
-        descriptor = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        label = json.dumps(observation.label.to_json())
+        # By what it is: when a resumed run shortens the same result once more, the model finds the name that it knows.
+        digest = hashlib.sha256(f"{label}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:12]
+        name = f"{tool[:40]}-{digest}.{'json' if is_json else 'txt'}"
+        if name not in self._labels:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._write(name, text)
+            self._write(name + _LABEL, label)
+            self._labels[name] = observation.label
+        return name
+
+    def _write(self, name: str, text: str) -> None:
+        """All of it or nothing, however many processes keep the same; a planted link is not followed."""
+        written = self._folder / f".{name}.{secrets.token_hex(4)}"
+        descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogatepass") as file:
             file.write(text)
-        self._labels[name] = observation.label
-        return name
+        written.replace(self._folder / name)
+
+    def _label(self, name: str) -> Label | None:
+        """The label of something that was kept, here or in an earlier process; None if nothing was."""
+        if name not in self._labels and name == Path(name).name:
+            try:
+                self._labels[name] = Label.from_json(json.loads((self._folder / (name + _LABEL)).read_text("utf-8")))
+            except (OSError, ValueError, KeyError, TypeError):
+                return None
+        return self._labels.get(name)
 
     async def _read(self, arguments: dict[str, Any]) -> Observation:
         name = arguments["artifact"]
-        if name not in self._labels:
+        label = self._label(name)
+        if label is None:
             return Observation(f"there is no result {name!r} of this run", is_error=True)
-        label = self._labels[name]
-        text = (self._folder / name).read_text(encoding="utf-8", errors="surrogatepass")
+        try:
+            text = (self._folder / name).read_text(encoding="utf-8", errors="surrogatepass")
+        except FileNotFoundError:
+            return Observation(f"the result {name!r} was kept, and has been removed since", is_error=True)
         pointer = arguments.get("pointer") or ""
         if pointer:
             try:
