@@ -29,6 +29,7 @@ from corral.policy import (
     Provenance,
     SecurityPolicy,
     Sinks,
+    Verdict,
 )
 
 MAIL_FIELDS = {"id_": "attested", "sender": "attested", "recipients": "attested", "cc": "attested", "bcc": "attested"}
@@ -39,6 +40,7 @@ EVENTS = {"fields": EVENT_FIELDS, "id": ["id_"], "names": ["title"]}
 FILES = {"fields": FILE_FIELDS, "id": ["id_"], "names": ["filename"]}
 CONTACTS = {"default": "attested"}
 ATTESTED = {"default": "attested"}
+MESSAGES = {"fields": {"sender": "attested", "recipient": "attested"}}
 
 MAIL = ["send", "forward", "reply", "email to", "mail to", "write to", "email them", "email him", "email her"]
 SHARE = ["share", "send", "give access"]
@@ -48,8 +50,8 @@ REMOVE = ["delet*", "remov*", "cancel*", "clean*", "discard*", "erase*"]
 BOOK = ["book", "reserve", "reservation*"]
 
 
-def read(output: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {"effect": "read", "output": output or {}}
+def read(output: dict[str, Any] | None = None, **arguments: str) -> dict[str, Any]:
+    return {"effect": "read", "output": output or {}, "arguments": arguments}
 
 
 def tool(effect: str, intents: list[str] | None = None, output: Any = None, **arguments: str) -> dict[str, Any]:
@@ -87,7 +89,9 @@ SUITES: dict[str, dict[str, Any]] = {
             read(MAILS),
         ),
         **dict.fromkeys(("search_contacts_by_name", "search_contacts_by_email"), read(CONTACTS)),
-        **dict.fromkeys(("search_files_by_filename", "get_file_by_id", "list_files", "search_files"), read(FILES)),
+        **dict.fromkeys(("list_files", "search_files"), read(FILES)),
+        "search_files_by_filename": read(FILES, filename="object"),
+        "get_file_by_id": read(FILES, file_id="object"),
     },
     "travel": {
         **CALENDAR,
@@ -143,7 +147,7 @@ SUITES: dict[str, dict[str, Any]] = {
             ("get_most_recent_transactions", "get_scheduled_transactions"),
             read({"fields": dict.fromkeys(("id", "sender", "recipient", "amount", "date"), "attested")}),
         ),
-        "read_file": read(),
+        "read_file": read(file_path="object"),
     },
     "slack": {
         "get_webpage": tool("egress_read", url="target"),
@@ -155,10 +159,8 @@ SUITES: dict[str, dict[str, Any]] = {
         "remove_user_from_slack": tool("destroy", REMOVE, user="target"),
         "get_users_in_channel": read(ATTESTED),
         "get_channels": read(),
-        **dict.fromkeys(
-            ("read_channel_messages", "read_inbox"),
-            read({"fields": {"sender": "attested", "recipient": "attested"}}),
-        ),
+        "read_channel_messages": read(MESSAGES, channel="object"),
+        "read_inbox": read(MESSAGES, user="object"),
     },
 }
 """Reads that are not mentioned have no manifest: declared read-only by the host, untrusted in what they return."""
@@ -183,7 +185,7 @@ class CorralGate:
     """The product's gate with its provenance as a guard."""
 
     name = "corral"
-    sinks = Sinks(lexical_plan=True)
+    sinks = Sinks(lexical_plan=True, untraced=Verdict.DENY)
     _loop = asyncio.new_event_loop()
 
     def begin(self, ctx: Any) -> None:
@@ -216,6 +218,13 @@ class CorralGate:
     def observe(self, tool: str, args: dict[str, Any], result: Any, text: str, ctx: Any) -> None:
         resource = f"tool:{ctx.suite}/{tool}"
         self.provenance.observe(resource, plain(result), Label.untrusted(resource), plain(args))
+
+
+class CorralLexical(CorralGate):
+    """The same, but for what can't be traced it asks, too."""
+
+    name = "corral, lexical"
+    sinks = Sinks(lexical_plan=True)
 
 
 class CorralAsking(CorralGate):

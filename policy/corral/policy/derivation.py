@@ -145,12 +145,17 @@ class Stated:
             self._all_words |= words(text)
             self._from_codes.extend(normalise(found) for found in _decoded(text))
 
-    def states(self, value: Any) -> bool:
-        """Whether `value` stands there as a whole word or address, never as a part of a longer one."""
+    def states(self, value: Any, *, plainly: bool = False) -> bool:
+        """Whether `value` stands there as a whole word or address, never as a part of a longer one.
+
+        Args:
+            plainly: So that a person finds it there: nothing is decoded.
+        """
         wanted = normalise(value)
         if not wanted:
             return True
-        return any(_stands_in(wanted, text) for text in (*self._texts, *self._decoded))
+        texts = self._texts if plainly else (*self._texts, *self._decoded)
+        return any(_stands_in(wanted, text) for text in texts)
 
     def mentions_id(self, value: Any) -> bool:
         """As `states`; a short one only where the text calls it a number or an id."""

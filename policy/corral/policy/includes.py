@@ -31,6 +31,7 @@ class _TracingFile(BaseModel):
     underived: Literal["off", "ask", "deny"] = "off"
     manifests: dict[str, str | Manifest] = {}
     directory: list[str] = []
+    untraced: Literal["ask", "deny"] = "ask"
     lexical_plan: bool = False
 
     def read_in(self, path: Path) -> Tracing:
@@ -44,9 +45,7 @@ class _TracingFile(BaseModel):
             if isinstance(named, str):
                 named = Manifest.load(path.parent / named) if "." in named else _built_in(path, server, named)
             found[server] = named
-        return Tracing(
-            underived=self.underived, manifests=found, directory=self.directory, lexical_plan=self.lexical_plan
-        )
+        return Tracing.model_validate({**dict(self), "manifests": found})
 
 
 def _built_in(path: Path, server: str, name: str) -> Manifest:

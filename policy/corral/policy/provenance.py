@@ -148,6 +148,8 @@ class Provenance:
             found = _label_of(structured, manifest.output, resource, shown)
             self._walk(structured, manifest.output, resource, None)
         self.read(found)
+        if manifest is not None and self._points(manifest, arguments or {}):
+            self.traces.pointed.add("\n".join(str(leaf) for leaf in leaves(value)))
         if arguments and any(self.trusted.states(leaf) for leaf in leaves(dict(arguments)) if len(str(leaf)) > 3):
             self.traces.designated.update(normalise(found) for found in ADDRESS.findall(str(value)))
         return found
@@ -202,6 +204,15 @@ class Provenance:
         """Whether it was read in a thing that the user named."""
         return normalise(address) in self.traces.designated
 
+    def is_traced(self, value: Any) -> bool:
+        """Whether a person can check where it comes from: a service attests it, or it stands, not encoded, in a thing
+        that the user named, or that such a thing names."""
+        return normalise(value) in self.traces.known or self.traces.pointed.states(value, plainly=True)
+
+    def traces_words(self, text: str) -> bool:
+        """`is_traced`, of each word of a text."""
+        return words(text) <= self.trusted.words | self.traces.words | self.traces.pointed.words
+
     def names_someone(self) -> bool:
         """Whether the user's text names an entry of the directory."""
         return any(self.trusted.states(entry) for entry in self._directory if entry[:1] not in ("@", "/"))
@@ -220,6 +231,15 @@ class Provenance:
     def explains_words(self, text: str) -> bool:
         """Whether every word of a text is one that the user said or a service attested."""
         return words(text) <= self.trusted.words | self.traces.words
+
+    def _points(self, manifest: ToolManifest, arguments: Mapping[str, Any]) -> bool:
+        """Whether the user, or a thing that the user named, named what is read; a filter such as a city does not."""
+        return any(
+            len(str(leaf)) > 2 and (self.trusted.states(leaf) or self.traces.pointed.states(leaf, plainly=True))
+            for name, value in arguments.items()
+            if manifest.arguments.get(name) in (Role.OBJECT, Role.TARGET)
+            for leaf in leaves(value)
+        )
 
     def _private_in(self, text: str) -> Iterator[frozenset[str]]:
         plain = normalise(text) if self.traces.private else ""

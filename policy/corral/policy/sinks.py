@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from corral.policy.action import Action
 from corral.policy.derivation import ADDRESS, LINK, leaves, normalise
@@ -40,11 +40,21 @@ _PLANNED = (EffectClass.SEND, EffectClass.COMMIT, EffectClass.DESTROY, EffectCla
 _ACCOUNT = re.compile(r"\b[A-Z]{2}\d{2}[A-Z0-9]{10,30}\b")
 
 
+class _Objection(NamedTuple):
+    """Why a call should not simply happen; `traced` where a person could check what it is about."""
+
+    why: str
+    traced: bool = True
+
+
 @dataclass(frozen=True)
 class Sinks:
     """Judges calls by the provenance of their arguments; it asks, or denies what lies outside the plan.
 
     Attributes:
+        untraced: What becomes of a call with a target, a secret, a title or a link of which a person could not check
+            where it comes from either: nothing vouches for it, and it stands in nothing that the user named. DENY
+            bounds what an approver who agrees to everything lets through.
         underived: What becomes of a call with an argument that derives from nothing good enough; ALLOW leaves it to the
             rules, and only a frozen plan still denies.
         lexical_plan: Take the user's own words for a plan: a call that would be asked about is denied where the user's
@@ -55,6 +65,7 @@ class Sinks:
     floors: Mapping[tuple[EffectClass, Role], Integrity] = field(default_factory=lambda: FLOORS)
     lexical_plan: bool = False
     underived: Verdict = Verdict.ASK
+    untraced: Verdict = Verdict.ASK
 
     def judge(self, provenance: Provenance, action: Action, manifest: ToolManifest) -> Judgement | None:
         """None where nothing speaks against the call."""
@@ -65,25 +76,28 @@ class Sinks:
             return Judgement(Verdict.DENY, f"{action.resource} is not in the plan that was made before reading")
         if not provenance.tainted or self.underived is Verdict.ALLOW:
             return None
-        why = next(self._against(provenance, action, manifest), None)
-        if why is None:
+        found = list(self._against(provenance, action, manifest))
+        if not found:
             return None
+        # What can't be traced comes first: it is the reason that may weigh more.
+        why, traced = min(found, key=lambda objection: objection.traced)
         if not provenance.describes(action):
             why += "; the tool has no manifest, so every argument counts"
         if self.lexical_plan and self._outside_words(provenance, action, manifest):
             return Judgement(Verdict.DENY, f"{why}, and the user's text does not ask for such a call")
-        return Judgement(self.underived, why, grants=GrantScope.ONCE)
+        verdict = self.underived if traced else max(self.underived, self.untraced)
+        return Judgement(verdict, why, grants=GrantScope.ONCE)
 
-    def _against(self, provenance: Provenance, action: Action, manifest: ToolManifest) -> Iterator[str]:
+    def _against(self, provenance: Provenance, action: Action, manifest: ToolManifest) -> Iterator[_Objection]:
         effect = manifest.effect
         if effect is EffectClass.DESTROY and not self._intended(provenance, manifest):
-            yield "the user's text does not ask to remove anything, and untrusted text was read"
+            yield _Objection("the user's text does not ask to remove anything, and untrusted text was read")
         targets = [value for name, value in action.arguments.items() if manifest.arguments.get(name) is Role.TARGET]
         for name, value in action.arguments.items():
             role = manifest.arguments.get(name) or _hidden_target(value)
             text = " ".join(str(leaf) for leaf in leaves(value))
             if effect in _OUTGOING and not provenance.may_read(leaves(targets), text):
-                yield f"{name} holds private data, for others than may see it"
+                yield _Objection(f"{name} holds private data, for others than may see it")
             if role is None or value is None:
                 continue
             floor = self._floor(manifest, name, role)
@@ -92,7 +106,8 @@ class Sinks:
             if role in (Role.CONTENT, Role.TITLE) and not manifest.read_only:
                 yield from _links(provenance, name, text)
             if role is Role.TITLE and not provenance.explains_words(text):
-                yield f"{name}={text[:80]!r} has words that derive from untrusted text"
+                why = f"{name}={text[:80]!r} has words that derive from untrusted text"
+                yield _Objection(why, provenance.traces_words(text))
 
     def _floor(self, manifest: ToolManifest, name: str, role: Role) -> Integrity | None:
         if name in manifest.floors:
@@ -101,15 +116,16 @@ class Sinks:
 
     def _below(
         self, provenance: Provenance, action: Action, manifest: ToolManifest, name: str, role: Role, floor: Integrity
-    ) -> Iterator[str]:
+    ) -> Iterator[_Objection]:
         for leaf in _values(action.arguments[name], role):
             label = provenance.label(leaf, role)
             if label.integrity >= floor or _vouched(provenance, action, manifest, leaf, label.integrity):
                 continue
             origin = ", ".join(sorted(label.sources)) or "an unknown source"
-            yield (
+            yield _Objection(
                 f"{name}={str(leaf)[:80]!r} derives from {origin} ({label.integrity.name.lower()}), "
-                f"and must be {floor.name.lower()} at least"
+                f"and must be {floor.name.lower()} at least",
+                role is Role.OBJECT or provenance.is_traced(leaf),
             )
 
     def _intended(self, provenance: Provenance, manifest: ToolManifest) -> bool:
@@ -153,10 +169,11 @@ def _values(value: Any, role: Role) -> Iterable[Any]:
     yield from leaves(value)
 
 
-def _links(provenance: Provenance, name: str, text: str) -> Iterator[str]:
-    for link in LINK.findall(text):
+def _links(provenance: Provenance, name: str, text: str) -> Iterator[_Objection]:
+    for link in (found.rstrip(".,;:!?") for found in LINK.findall(text)):
         if provenance.label(link, Role.TARGET).integrity < Integrity.ATTESTED:
-            yield f"the link {link[:80]!r} in {name} has no known origin"
+            why = f"the link {link[:80]!r} in {name} has no known origin"
+            yield _Objection(why, provenance.is_traced(link))
 
 
 def _hidden_target(value: Any) -> Role | None:

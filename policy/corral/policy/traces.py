@@ -38,6 +38,7 @@ class Traces:
         words: The words of those values.
         chosen: Ids of things that the user named.
         designated: What was read in things that the user named.
+        pointed: Texts of things that the user named, or that such a text names.
         private: Values that may not leave, and who may see them all the same.
         plan: The tools that may still be used; None is no plan.
     """
@@ -49,6 +50,7 @@ class Traces:
     words: set[str] = field(default_factory=set[str])
     chosen: set[str] = field(default_factory=set[str])
     designated: set[str] = field(default_factory=set[str])
+    pointed: Stated = field(default_factory=Stated)
     private: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     endorsements: list[Endorsement] = field(default_factory=list[Endorsement])
     plan: frozenset[str] | None = None
@@ -87,6 +89,7 @@ class Traces:
             "known": {value: label.to_json() for value, label in self.known.items()},
             "chosen": sorted(self.chosen),
             "designated": sorted(self.designated),
+            "pointed": self.pointed.texts,
             "private": {value: sorted(readers) for value, readers in self.private.items()},
             "endorsements": [[e.value, e.integrity.name, e.by, e.reason] for e in self.endorsements],
             "plan": None if self.plan is None else sorted(self.plan),
@@ -105,6 +108,7 @@ class Traces:
             told={Integrity[level]: _stated(texts) for level, texts in data["told"].items()},
             chosen=set(data["chosen"]),
             designated=set(data["designated"]),
+            pointed=_stated(data["pointed"]),
             private={value: frozenset(readers) for value, readers in data["private"].items()},
             endorsements=[
                 Endorsement(value, Integrity[level], by, why) for value, level, by, why in data["endorsements"]

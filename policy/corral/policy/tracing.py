@@ -17,6 +17,7 @@ from corral.policy.traces import Traces
 __all__ = ["Tracing"]
 
 Underived = Literal["off", "ask", "deny"]
+_VERDICTS = {"off": Verdict.ALLOW, "ask": Verdict.ASK, "deny": Verdict.DENY}
 _STRICTEST_FIRST: tuple[Underived, ...] = ("deny", "ask", "off")
 
 
@@ -30,6 +31,7 @@ class Tracing(BaseModel):
             name, a file named from the policy's folder, or the manifest itself.
         directory: Endorsed by whoever writes the policy: names, addresses, accounts, "@example.org" for all addresses
             there, "//www.example.org" for all URLs there.
+        untraced: "deny" refuses instead of asking where no person could check where a value comes from; see `Sinks`.
         lexical_plan: Deny, and don't ask about, what the user's own words don't ask for; see `Sinks`.
     """
 
@@ -38,6 +40,7 @@ class Tracing(BaseModel):
     underived: Underived = "off"
     manifests: dict[str, Manifest] = {}
     directory: list[str] = []
+    untraced: Literal["ask", "deny"] = "ask"
     lexical_plan: bool = False
 
     @field_validator("manifests", mode="before")
@@ -56,6 +59,7 @@ class Tracing(BaseModel):
             underived=_stricter(self.underived, other.underived),
             manifests=self.manifests or other.manifests,
             directory=self.directory or other.directory,
+            untraced="deny" if "deny" in (self.untraced, other.untraced) else "ask",
             lexical_plan=self.lexical_plan or other.lexical_plan,
         )
 
@@ -72,13 +76,15 @@ class Tracing(BaseModel):
             underived=_stricter(self.underived, other.underived),
             manifests={**self.manifests, **other.manifests},
             directory=[*self.directory, *(entry for entry in other.directory if entry not in self.directory)],
+            untraced="deny" if "deny" in (self.untraced, other.untraced) else "ask",
             lexical_plan=self.lexical_plan or other.lexical_plan,
         )
 
     def start(self, traces: Traces | None = None) -> Provenance:
         """What traces one run, which goes on from `traces`."""
-        verdict = {"off": Verdict.ALLOW, "ask": Verdict.ASK, "deny": Verdict.DENY}[self.underived]
-        sinks = Sinks(lexical_plan=self.lexical_plan, underived=verdict)
+        sinks = Sinks(
+            lexical_plan=self.lexical_plan, underived=_VERDICTS[self.underived], untraced=_VERDICTS[self.untraced]
+        )
         return Provenance(Manifests(self.manifests), directory=self.directory, sinks=sinks, traces=traces)
 
 
