@@ -1,21 +1,84 @@
-"""Traps of DSPy 3.4 that an agent must not fall into; each would fail on dspy.ReActV2 or a naive use."""
+"""Traps of DSPy 3.4 that an agent must not fall into; each would fail on dspy.ReActV2 or a naive use.
+
+`TRAPS` says for each of them, by its number in the design's list, which test would notice; here or in another file.
+"""
 
 from __future__ import annotations
 
+import ast
 import copy
 import pickle
 import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import dspy
 import pytest
-from dspy.lm15 import Request
+from dspy.lm15 import RateLimitError, Request, ServerError
 
-from corral.agents import Model, ModelSpec, ReAct, Session
+from corral.agents import CodeAct, Model, ModelSpec, ReAct, Session
 from corral.agents.testing import Call, Fault, Reply, ScriptedServer, scripted_lm
+from corral.policy import Limits
 from corral.tools import tool
+
+HERE = Path(__file__).parent
+
+TRAPS = {
+    1: "test_journal.py::test_a_run_is_read_back_with_its_conversation_unchanged",
+    2: "test_a_conversation_of_another_agent_is_not_changed",
+    3: "test_ids_that_a_server_repeats_are_answered_one_by_one",
+    4: "test_an_agent_can_be_copied_and_its_tools_pickled",
+    5: "test_optimizers.py::test_an_optimised_agent_never_loses_or_restores_tools",
+    6: "test_optimizers.py::test_gepa_rewrites_the_instructions_and_nothing_of_the_tools",
+    7: "test_the_cost_of_a_step_does_not_grow_with_the_steps_before_it",
+    8: "test_many_blocking_tools_in_one_turn_leave_the_loop_free",
+    9: "test_loop.py::test_nothing_after_submit_is_done_and_every_call_has_an_answer",
+    10: "test_loop.py::test_a_tool_that_raises_is_told_in_one_line_without_a_traceback",
+    11: "test_an_answer_in_plain_text_takes_one_call_and_is_kept",
+    12: "test_context.py::test_a_task_that_is_longer_than_the_window_ends_the_run_with_that_reason",
+    13: "test_many_blocking_tools_in_one_turn_leave_the_loop_free",
+    14: "test_stream.py::test_leaving_the_stream_cancels_the_run_and_not_the_caller",
+    15: "test_a_cancelled_run_asks_and_calls_nothing_more_from_any_thread",
+    16: "test_rlm.py::test_the_event_loop_is_free_while_its_code_runs",
+    17: "test_a_parameter_called_name_is_passed_on",
+    18: "test_rlm.py::test_code_reads_the_input_and_asks_the_model_about_parts",
+    19: "test_no_agent_of_dspy_stands_behind_ours",
+    20: "test_two_servers_with_one_model_name_share_no_answers",
+    21: "test_fallback.py::test_answers_are_kept_for_one_tenant_and_a_while",
+    22: "test_loop.py::test_constraints_of_a_field_are_enforced_and_not_only_told",
+    23: "test_model.py::test_unknown_and_wrong_settings_are_errors",
+    24: "test_fallback.py::test_servers_of_ones_own_are_offered_function_calls",
+    25: "test_fallback.py::test_an_overflow_is_known_as_one_whichever_server_says_it",
+    26: "test_arguments_that_are_no_object_are_answered_to_the_model",
+    27: "test_a_read_timeout_is_tried_again",
+    28: "test_model.py::test_list_prices_are_known_without_a_network",
+    29: "test_nothing_of_a_run_is_kept_in_dspys_histories",
+    30: "test_a_context_of_dspy_does_not_leak_out_of_a_stream",
+    31: "test_an_agent_runs_in_a_second_loop_and_in_other_threads_without_configure",
+    32: "test_optimizers.py::test_an_evaluation_of_many_threads_runs_each_example_once",
+    33: "test_model.py::test_usage_trackers_and_callbacks_of_dspy_still_see_the_calls",
+    34: "test_optimizers.py::test_an_evaluation_of_many_threads_runs_each_example_once",
+    35: "test_effects.py::test_a_denied_tool_never_ran_and_the_model_is_told",
+    36: "test_effects.py::test_a_tool_can_not_be_called_around_the_gate",
+    37: "../tools/test_arguments.py::test_schemas_mean_what_json_schema_says",
+    38: "test_optimizers.py::test_saved_state_is_json_without_keys_or_pickles",
+    39: "test_dspy.py::test_a_bootstrapped_agent_is_better_and_stays_so_after_save_and_load",
+    40: "test_the_scripted_model_calls_waits_and_counts",
+    41: "test_model.py::test_cost_counts_cached_tokens_at_their_own_price",
+}
+
+
+def test_every_trap_has_a_test_that_is_there() -> None:
+    assert sorted(TRAPS) == list(range(1, 42))
+    for where in TRAPS.values():
+        file, _, name = where.rpartition("::")
+        tree = ast.parse((HERE / (file or Path(__file__).name)).read_text())
+        defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+        assert name in defined, where
 
 
 @tool(effect="read")
@@ -193,3 +256,84 @@ async def test_a_read_timeout_is_tried_again() -> None:
         model = Model(ModelSpec(model="openai/m", api_base=server.url, timeout=0.2))
         with anyio.fail_after(10):
             assert (await ReAct("question -> answer", lm=model).run("?")).text == "hi"
+
+
+async def test_a_wait_that_a_server_asks_for_is_capped_and_others_are_jittered() -> None:
+    """Trap 27: DSPy waits for as long as it is told to, and else exactly as long as everybody."""
+    from corral.agents.model import PATIENCE, _wait  # pyright: ignore[reportPrivateUsage]
+
+    assert _wait(RateLimitError("later", retry_after=86_400.0), 1) == PATIENCE
+    assert _wait(RateLimitError("soon", retry_after=0.5), 1) == 0.5
+    waits = {_wait(ServerError("down"), 2) for _ in range(20)}
+    assert len(waits) > 10
+    assert 0 <= min(waits) <= max(waits) <= 1.0
+
+
+async def test_the_cost_of_a_step_does_not_grow_with_the_steps_before_it() -> None:
+    """Trap 7: there, 200 steps take a hundred times as long as ten."""
+
+    async def cost(steps: int) -> float:
+        def script(request: Request, number: int) -> Reply:
+            return Reply(calls=[Call("echo", {"text": "a"})]) if number < steps else Reply("done")
+
+        lm, _ = scripted_lm(script)
+        agent = ReAct("question -> answer", [echo], lm=lm, limits=Limits(steps=1000))
+        started = time.process_time()
+        assert (await agent.run("?")).ok
+        return time.process_time() - started
+
+    await cost(10)
+    assert min([await cost(300) for _ in range(3)]) < 60 * max([await cost(10) for _ in range(3)])
+
+
+async def test_an_answer_in_plain_text_takes_one_call_and_is_kept() -> None:
+    """Trap 11."""
+    lm, engine = scripted_lm(["It is 42."])
+    result = await ReAct("question -> answer", [echo], lm=lm).run("?")
+    assert result.outputs == {"answer": "It is 42."}
+    assert len(engine.requests) == 1
+    assert result.messages[-1].text == "It is 42."
+
+
+async def test_a_cancelled_run_asks_and_calls_nothing_more_from_any_thread() -> None:
+    """Trap 15."""
+    reached, let_go = threading.Event(), threading.Event()
+    called: list[int] = []
+
+    @tool(effect="read")
+    def slow(number: int) -> str:
+        """Wait in a thread."""
+        called.append(number)
+        reached.set()
+        let_go.wait(10)
+        return "late"
+
+    lm, engine = scripted_lm([Reply(calls=[Call("slow", {"number": 1})])])
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(ReAct("question -> answer", [slow], lm=lm).run, "?")
+            await anyio.to_thread.run_sync(reached.wait, 5)
+            group.cancel_scope.cancel()
+    let_go.set()
+    await anyio.sleep(0.1)
+    assert called == [1]
+    assert len(engine.requests) == 1
+
+
+def test_no_agent_of_dspy_stands_behind_ours() -> None:
+    """Trap 19: they go in DSPy 3.5."""
+    from dspy.predict.code_act import CodeAct as Theirs
+
+    assert not issubclass(CodeAct, Theirs | dspy.ReAct)
+    assert not issubclass(ReAct, dspy.ReAct)
+
+
+async def test_the_scripted_model_calls_waits_and_counts() -> None:
+    """Trap 40: DSPy's own dummy does none of it."""
+    lm, engine = scripted_lm([Reply(calls=[Call("echo", {"text": "a"})], delay=0.05, input_tokens=7), "done"])
+    started = time.perf_counter()
+    result = await ReAct("question -> answer", [echo], lm=lm).run("?")
+    assert time.perf_counter() - started >= 0.05
+    assert result.usage.input_tokens == 17
+    assert result.tool_calls == 1
+    assert len(engine.requests) == 2

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from itertools import pairwise
+
 import anyio
 import pytest
 
@@ -48,6 +51,24 @@ async def test_code_reads_the_input_and_asks_the_model_about_parts(sandbox: Dock
     assert result.tool_calls == 5  # three cells, a tool, and the cell in which DSPy sets its own functions up
     assert "42" in str(engine.requests[1].messages)
     assert recorder.of(RunFinished)[0].reason == "done"
+
+
+async def test_the_event_loop_is_free_while_its_code_runs(sandbox: DockerProvider) -> None:
+    lm, _ = scripted_lm([turn("import time; time.sleep(1.5)"), turn("SUBMIT(1)")])
+    ticks: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            ticks.append(time.monotonic())
+            await anyio.sleep(0.02)
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(tick)
+            assert (await RLM("text -> count: int", lm=lm, sandbox=sandbox).run("x")).ok
+            group.cancel_scope.cancel()
+    await sandbox.close()
+    assert max(later - earlier for earlier, later in pairwise(ticks)) < 1.2
 
 
 async def test_limits_and_policies_hold_it(sandbox: DockerProvider) -> None:
