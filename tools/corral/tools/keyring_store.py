@@ -21,6 +21,7 @@ __all__ = ["KeyringTokenStore", "find_keyring", "open_token_store"]
 _SERVICE: Final = "corral"
 _PIECE: Final = 1200
 """Characters of one entry: Windows takes 2560 bytes, two for each (CRED_MAX_CREDENTIAL_BLOB_SIZE)."""
+_TRIES: Final = 5
 _GOOD: Final = 1.0
 """Priority of the backends that keyring recommends; those below write to plain files, or do nothing."""
 
@@ -65,14 +66,16 @@ class KeyringTokenStore:
         self._backend = backend
 
     def load(self, key: str) -> Login | None:
-        head = self._read(key)
+        head, text = self._read(key), ""
         if head is None:
             return self._move(key)
+        for _ in range(_TRIES):
+            text, before, head = self._join(key, head), head, self._read(key)
+            if head == before or head is None:
+                break  # nobody replaced it meanwhile
         try:
-            told = json.loads(head)
-            pieces = [self._read(_piece(key, told["name"], number)) for number in range(int(told["count"]))]
-            data = json.loads("".join(piece or "" for piece in pieces))
-        except (ValueError, KeyError, TypeError):
+            data = json.loads(text)
+        except ValueError:
             return None
         return Login.from_json(cast("dict[str, Any]", data)) if isinstance(data, dict) else None
 
@@ -95,6 +98,13 @@ class KeyringTokenStore:
 
     def lock(self, key: str, timeout: float = 30.0) -> AbstractAsyncContextManager[None]:
         return hold_lock(self._folder / f"{key}.json", timeout)
+
+    def _join(self, key: str, head: str) -> str:
+        try:
+            told = json.loads(head)
+            return "".join(self._read(_piece(key, told["name"], n)) or "" for n in range(int(told["count"])))
+        except (ValueError, KeyError, TypeError):
+            return ""
 
     def _move(self, key: str) -> Login | None:
         login = self._before.load(key)

@@ -116,7 +116,7 @@ class LoginFlow:
         """As `TokenSource.secrets`."""
         secret = self._login.client_secret
         own = () if secret is None else (secret.get_secret_value(),)
-        return (*own, *self._keeper.held.secrets())
+        return (*own, *self._keeper.secrets())
 
     def _can_renew(self, login: Login) -> bool:
         has_refresh = login.token is not None and login.token.refresh is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from typing import Final
@@ -16,6 +17,7 @@ __all__ = ["LoginKeeper", "Renew"]
 
 Renew = Callable[[Login], Awaitable[Login]]
 _LOCK_TIME: Final = 30.0
+_SEEN: Final = 64
 
 
 class LoginKeeper:
@@ -29,9 +31,17 @@ class LoginKeeper:
     def __init__(self, name: str, store: TokenStore | None) -> None:
         self.name = name
         self.held = Login()
+        self._seen: deque[str] = deque(maxlen=_SEEN)
         self._store = store
         self._has_looked = store is None
         self._pending: dict[str, asyncio.Task[Login]] = {}
+
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be seen: of the login, and of those before it, which answers on their way may still name."""
+        for secret in self.held.secrets():
+            if secret not in self._seen:
+                self._seen.append(secret)
+        return tuple(self._seen)
 
     async def look(self) -> Login:
         """What is held; at first, what the store keeps."""
@@ -44,6 +54,7 @@ class LoginKeeper:
         store = self._store
         if store is not None:
             kept = await anyio.to_thread.run_sync(store.load, self.name)
+            self.secrets()
             self.held = self.held if kept is None else kept
             self._has_looked = True
         return self.held
@@ -55,12 +66,14 @@ class LoginKeeper:
         return self.held
 
     async def keep(self, login: Login) -> Login:
+        self.secrets()
         self.held = login
         if (store := self._store) is not None:
             await anyio.to_thread.run_sync(store.save, self.name, login)
         return login
 
     async def forget(self) -> None:
+        self.secrets()
         self.held = Login()
         if (store := self._store) is not None:
             await anyio.to_thread.run_sync(store.delete, self.name)

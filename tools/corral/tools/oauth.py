@@ -197,7 +197,7 @@ class OAuthClient:
             known = [self._expand(self._secret.get_secret_value())]
         except TokenError:
             known = []
-        return tuple(each for each in (*known, *self._keeper.held.secrets()) if each)
+        return tuple(each for each in (*known, *self._keeper.secrets()) if each)
 
     def _access(self, login: Login) -> str:
         assert login.token is not None
