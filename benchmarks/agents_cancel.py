@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import threading
 import time
 from typing import Any
 
@@ -15,7 +16,7 @@ import anyio
 from corral.agents import Agent, CodeAct, ModelSpec, ReAct
 from corral.agents.testing import Call, Fault, Reply, ScriptedServer, scripted_lm
 from corral.policy import Approval, ApprovalRequest
-from corral.sandbox import MontyProvider
+from corral.sandbox import DockerProvider, MontyProvider, image_exists
 from corral.tools import tool
 
 TIMES = 40
@@ -32,7 +33,7 @@ async def measure(phase: str, agent: Agent, reached: asyncio.Event) -> None:
             running.cancel()
             await asyncio.wait([running])
             took.append((time.perf_counter() - started) * 1e3)
-    print(f"{phase:9} p95 {statistics.quantiles(took, n=20)[-1]:6.1f} ms, median {statistics.median(took):6.1f} ms")  # noqa: T201
+    print(f"{phase:14} p95 {statistics.quantiles(took, n=20)[-1]:6.1f} ms, median {statistics.median(took):6.1f} ms")  # noqa: T201
 
 
 async def main() -> None:
@@ -47,6 +48,15 @@ async def main() -> None:
         """Hang."""
         reached.set()
         await anyio.sleep_forever()
+        return ""
+
+    let_go = threading.Event()
+
+    @tool(effect="read")
+    def block() -> str:
+        """Hang a thread."""
+        loop.call_soon_threadsafe(reached.set)
+        let_go.wait(60)
         return ""
 
     @tool(effect="read")
@@ -69,12 +79,27 @@ async def main() -> None:
     with ScriptedServer(silent) as server:
         spec = ModelSpec(model="openai/m", api_base=server.url)
         await measure("model", ReAct("question -> answer", lm=spec), reached)
+
+    def refuses(body: dict[str, Any], number: int) -> Reply:
+        loop.call_soon_threadsafe(reached.set)
+        return Reply(fault=Fault(429, retry_after=20))
+
+    with ScriptedServer(refuses) as server:
+        spec = ModelSpec(model="openai/m", api_base=server.url)
+        await measure("wait to retry", ReAct("question -> answer", lm=spec), reached)
     await measure(
         "tool", ReAct("question -> answer", [hang], lm=scripted_lm([Reply(calls=[Call("hang")])])[0]), reached
     )
     cell = Reply(calls=[Call("python", {"code": "begun()\nwhile True:\n    pass"})])
+    lm, _ = scripted_lm([Reply(calls=[Call("block")])])
+    await measure("blocking tool", ReAct("question -> answer", [block], lm=lm), reached)
+    let_go.set()
     lm, _ = scripted_lm([cell])
-    await measure("cell", CodeAct("question -> answer", [begun], lm=lm, sandbox=MontyProvider()), reached)
+    await measure("cell in Monty", CodeAct("question -> answer", [begun], lm=lm, sandbox=MontyProvider()), reached)
+    if await image_exists():
+        docker = DockerProvider()
+        await measure("cell in Docker", CodeAct("question -> answer", [begun], lm=lm, sandbox=docker), reached)
+        await docker.close()
     lm, _ = scripted_lm([Reply(calls=[Call("act")])])
     await measure("approval", ReAct("question -> answer", [act], lm=lm, approver=Slow()), reached)
 

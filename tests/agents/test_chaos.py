@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import random
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -53,33 +54,42 @@ class Chaos:
                 ("no name", None),
                 ("wrong name", None),
                 ("no arguments", None),
+                ("half arguments", None),
             ]
         )
         self.faults[name] += 1
         wrong = {
-            "no name": Reply(fault=Fault(200, _nameless())),
+            "no name": Reply(fault=Fault(200, _answer(None, "{}"))),
             "wrong name": Reply(calls=[Call("act_now", {"key": "x"})]),
             "no arguments": Reply(calls=[Call("act", {"wrong": 1})]),
+            "half arguments": Reply(fault=Fault(200, _answer("act", '{"key": '))),
         }
         return wrong[name] if fault is None else Reply(reply.text, reply.calls, fault=fault)
 
     def _wanted(self, body: dict[str, Any]) -> Reply:
         """Decides by what was acted on so far, as the conversation shows it."""
         run = next(m["content"] for m in body["messages"] if m["role"] == "user").split()[-1]
-        acted = sum("acted" in str(m.get("content")) for m in body["messages"] if m["role"] == "tool")
+        acted = sum(str(m.get("content")).count("acted on") for m in body["messages"] if m["role"] != "assistant")
         if acted < 2:
             return Reply("Going on.", calls=[Call("act", {"key": f"{run}/{acted}"}), Call("look")])
         return Reply("All done, as was asked for.")
 
 
-def _nameless() -> str:
-    call = {"id": "1", "type": "function", "function": {"name": None, "arguments": "{}"}}
+def _answer(name: str | None, arguments: str) -> str:
+    call = {"id": "1", "type": "function", "function": {"name": name, "arguments": arguments}}
     message = {"role": "assistant", "content": None, "tool_calls": [call]}
     return json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]})
 
 
-def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def open_files(kind: str = "") -> int:
+    """How many files are open, or only sockets."""
+    links = (Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd"))
+    return sum(link.is_symlink() and os.readlink(link).startswith(kind) for link in links if os.path.lexists(link))
+
+
+def own_threads() -> int:
+    """Threads, but for those of pools that are kept for the next who needs one."""
+    return sum(not thread.name.startswith(("asyncio_", "AnyIO")) for thread in threading.enumerate())
 
 
 def resident_mb() -> float:
@@ -108,7 +118,7 @@ async def test_a_thousand_runs_against_a_server_that_fails_at_random_all_end_wit
         """Look."""
         return "nothing new"
 
-    files, tasks = open_files(), len(asyncio.all_tasks())
+    files, sockets, tasks, threads = open_files(), open_files("socket:"), len(asyncio.all_tasks()), own_threads()
     ended: Counter[StopReason | str] = Counter()
     memory: list[float] = []
     chaos = Chaos(7)
@@ -135,12 +145,12 @@ async def test_a_thousand_runs_against_a_server_that_fails_at_random_all_end_wit
             for number in range(RUNS):
                 group.start_soon(one, number)
     assert sum(ended.values()) == RUNS
-    assert len(chaos.faults) == 14
+    assert len(chaos.faults) == 15
     assert set(ended) <= {StopReason.DONE, StopReason.MODEL_ERROR, StopReason.CONTEXT, StopReason.STEPS}
     assert ended[StopReason.DONE] > RUNS // 2, ended
     assert max(acted.values()) == 1
     assert len(asyncio.all_tasks()) == tasks
-    await until(lambda: open_files() <= files)
+    await until(lambda: open_files("socket:") <= sockets and open_files() <= files and own_threads() <= threads)
     assert memory[-1] - memory[0] < 15, memory
 
 
