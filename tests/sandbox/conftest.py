@@ -60,7 +60,22 @@ async def bare_linux() -> AsyncGenerator[LinuxProvider]:
         yield provider
 
 
-@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.docker), "linux", "bare_linux", "monty"])
+@pytest.fixture(scope="session")
+async def attached(docker_image: None) -> AsyncGenerator[DockerProvider]:
+    """As with an engine that does not share this machine's file system."""
+    async with DockerProvider(transport="stdio") as provider:
+        yield provider
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("docker", marks=pytest.mark.docker),
+        pytest.param("attached", marks=pytest.mark.docker),
+        "linux",
+        "bare_linux",
+        "monty",
+    ]
+)
 def provider(request: pytest.FixtureRequest) -> SandboxProvider:
     return request.getfixturevalue(request.param)
 

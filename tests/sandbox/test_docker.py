@@ -270,7 +270,7 @@ from corral.sandbox.image import IMAGE
 from corral.sandbox.sandbox import Limits
 
 settings = Settings(IMAGE)
-config = container_config(settings, sys.argv[1], "token", Path(sys.argv[2]))
+config = container_config(settings, sys.argv[1], "token")
 print(Engine.connect().create(config, host_config(settings, Limits(), Path(sys.argv[2]))), flush=True)
 time.sleep(60)
 """

@@ -82,7 +82,9 @@ def network(port: int, names: Names, audit: MemoryAudit) -> Network:
     return replace(network, resolve=names.resolve)
 
 
-@pytest.fixture(scope="module", params=[pytest.param("docker", marks=pytest.mark.docker), "linux"])
+@pytest.fixture(
+    scope="module", params=[*(pytest.param(each, marks=pytest.mark.docker) for each in ("docker", "attached")), "linux"]
+)
 def reaching(request: pytest.FixtureRequest) -> SandboxProvider:
     return request.getfixturevalue(request.param)
 

@@ -47,6 +47,8 @@ class Channel:
         self._reading = False
         self._vain = 0
         self.closed = False
+        self.lingers = True
+        """Whether the other end writes at once, and not by way of this event loop."""
         self._loop = asyncio.get_running_loop()
         self._read(True)
 
@@ -91,8 +93,8 @@ class Channel:
         """Take in what comes within 150 microseconds: the end of a quick cell, the next call of a loop. That spares
         the event loop a round. After it came to nothing, it is not tried for a while.
         """
-        if self._vain:
-            self._vain -= 1
+        if self._vain or not self.lingers:
+            self._vain -= self.lingers
             return
         until = time.perf_counter() + LINGER
         while not self.closed and time.perf_counter() < until:

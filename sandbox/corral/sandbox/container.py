@@ -18,10 +18,11 @@ from corral.sandbox import folder as folders
 from corral.sandbox import greetings
 from corral.sandbox.channel import Channel
 from corral.sandbox.errors import SandboxError, SandboxGone, SandboxUnavailable
-from corral.sandbox.flags import Settings
+from corral.sandbox.flags import RELAY_UID, Settings, program
 from corral.sandbox.housing import Housing
 from corral.sandbox.network import Network
 from corral.sandbox.sandbox import Json, Limits
+from corral.sandbox.tunnel import Tunnel
 from corral.sandbox.wire import PROTOCOL, Frame
 from corral.sandbox.worker import Descriptors, Died, Worker
 
@@ -34,7 +35,6 @@ START_TIMEOUT = 30.0
 REPLY_TIMEOUT = 10.0
 REMOVE_TIMEOUT = 20.0
 
-RELAY_UID = 19_999
 FIRST_UID, UIDS = 20_000, 40_000
 """Users that no system has and that a remapped user namespace still reaches; a session's is not used again soon."""
 
@@ -53,6 +53,7 @@ class Container:
         self._creating: asyncio.Future[str] | None = None
         """Goes on when `start` is cancelled, so that we learn the id of what has to be removed."""
         self._folder: Path | None = None
+        self._tunnel: Tunnel | None = None
         self._channel: Channel | None = None
         self._egress: Egress | None = None
         self._proxy: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -88,26 +89,47 @@ class Container:
 
     async def _start(self, label: str) -> None:
         token = secrets.token_hex(16)
-        self._folder = await to_thread.run_sync(folders.make)
-        with folders.listen(self._folder) as listener:
-            making = to_thread.run_sync(self._housing.create, self._limits, label, token, self._folder)
-            self._creating = asyncio.ensure_future(making)
-            self._id = await asyncio.shield(self._creating)
-            await to_thread.run_sync(self._housing.start, self._id)
-            zygote = await self._accept(listener, token)
+        start = self._start_attached if self._housing.attached else self._start_beside
+        try:
+            with anyio.fail_after(START_TIMEOUT):
+                zygote, hello = await start(label, token)
+        except TimeoutError as error:
+            raise SandboxUnavailable(f"the sandbox container did not answer in {START_TIMEOUT:g} s") from error
+        self.python, self.machine = hello.python, hello.machine
         self._channel = Channel(zygote, self._receive, self._zygote_lost, blob_limit=0)
         self._channel.send({"op": "welcome", "protocol": PROTOCOL, "users": self._terms.users})
-        await to_thread.run_sync(folders.unlink_socket, self._folder)
 
-    async def _accept(self, listener: socket.socket, token: str) -> socket.socket:
-        with anyio.move_on_after(START_TIMEOUT):
-            zygote, hello = await greetings.accept(listener, token, self._check_running)
-            self.python, self.machine = hello.python, hello.machine
-            return zygote
-        raise SandboxUnavailable(
-            f"the sandbox container did not answer in {START_TIMEOUT:g} s; does the engine run on this machine? "
-            "(It has to share its file system.)"
-        )
+    async def _start_beside(self, label: str, token: str) -> tuple[socket.socket, greetings.Hello]:
+        """Start it with a folder of this machine, in which our socket is."""
+        self._folder = await to_thread.run_sync(folders.make)
+        with folders.listen(self._folder) as listener:
+            await self._create(label, token)
+            await to_thread.run_sync(self._housing.start, self._id)
+            zygote = await greetings.accept(listener, token, self._check_running)
+        await to_thread.run_sync(folders.unlink_socket, self._folder)
+        return zygote
+
+    async def _start_attached(self, label: str, token: str) -> tuple[socket.socket, greetings.Hello]:
+        """Start it with nothing of this machine, and tunnel all through its stdin and stdout."""
+        await self._create(label, token)
+        sock = await to_thread.run_sync(self._housing.attach, self._id)
+        self._tunnel = Tunnel(sock, await to_thread.run_sync(program))
+        zygote = self._tunnel.zygote
+        try:
+            await to_thread.run_sync(self._housing.start, self._id)
+            hello = await greetings.greet(zygote, token, patience=START_TIMEOUT)
+            if hello is None:
+                await self._check_running()
+                raise SandboxUnavailable(f"the sandbox container said nothing of use: {self._tunnel.complaint}")
+        except BaseException:
+            zygote.close()
+            raise
+        return zygote, hello
+
+    async def _create(self, label: str, token: str) -> None:
+        making = to_thread.run_sync(self._housing.create, self._limits, label, token, self._folder)
+        self._creating = asyncio.ensure_future(making)
+        self._id = await asyncio.shield(self._creating)
 
     async def _check_running(self) -> None:
         if problem := await to_thread.run_sync(self._housing.problem, self._id):
@@ -139,11 +161,13 @@ class Container:
         """
         if not self._terms.own_network:
             raise SandboxUnavailable("sessions that reach hosts need Docker or bubblewrap; here all would be open")
-        if self.lost or self._channel is None or self._folder is None:
+        if self.lost or self._channel is None:
             raise SandboxGone("the sandbox container has ended")
         from corral.sandbox.egress import Egress  # here because few need it, and h11 takes 20 ms to import
 
-        self._egress = await Egress.open(self._folder, network)
+        self._egress = await Egress.open(network, self._folder)
+        if self._tunnel is not None:
+            self._tunnel.dialed = self._egress.serve
         self._channel.send({"op": "network", "uid": RELAY_UID if self._terms.users else 0})
         try:
             async with asyncio.timeout(REPLY_TIMEOUT):
@@ -200,6 +224,7 @@ class Container:
     def _make_worker(self, uid: int, folder: str) -> Worker:
         number = next(self._numbers)
         worker = Worker(number, uid, folder, self._limits, Descriptors(self._limits.output_bytes), self._kill)
+        worker.channel.lingers = self._tunnel is None
         self._workers[number] = worker
         return worker
 
@@ -280,6 +305,8 @@ class Container:
         self._zygote_lost(None)
         if self._egress is not None:
             await self._egress.close()
+        if self._tunnel is not None:
+            self._tunnel.close()
         with anyio.move_on_after(REMOVE_TIMEOUT, shield=True):
             if self._creating is not None:
                 # Is the engine gone, the zygote still ended with its channel, and a later sweep removes the rest.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import anyio
 from anyio import to_thread
@@ -27,7 +28,9 @@ from corral.sandbox.session import DockerSandbox
 __all__ = ["DockerProvider"]
 
 RESERVED_PROCESSES = 4
-"""Kept free of any one session, for the zygote."""
+"""Kept free of any one session, for the zygote and the relays."""
+
+Transport = Literal["auto", "socket", "stdio"]
 
 
 class DockerProvider:
@@ -44,6 +47,8 @@ class DockerProvider:
         checkpoints: Copy sessions after each cell, so that a crash costs one cell and not all names.
         packages: What sessions can import beside what the image has.
         sizes: What is kept in waiting, and how many sessions share a container.
+        transport: How a container is reached: by a socket in a folder of this machine, or over its stdin and stdout,
+            which is slower and needs no shared file system. "auto" takes the first that works.
     """
 
     def __init__(
@@ -55,8 +60,16 @@ class DockerProvider:
         checkpoints: bool = True,
         packages: Packages | None = None,
         sizes: Sizes | None = None,
+        transport: Transport = "auto",
     ) -> None:
-        self._settings = Settings(image, frozenset(may_lack), runtime, CHECKPOINT_BYTES if checkpoints else 0)
+        self._settings = Settings(
+            image,
+            frozenset(may_lack),
+            runtime,
+            CHECKPOINT_BYTES if checkpoints else 0,
+            attached=transport == "stdio",
+        )
+        self._proven = transport != "auto"
         self._packages = packages
         if packages is not None:
             packages.check()
@@ -89,11 +102,36 @@ class DockerProvider:
         engine = await self._connect()
         if self._packages is not None and self._packages.requirements and self._settings.packages is None:
             self._settings = replace(self._settings, packages=await self._install(engine, self._packages))
+        try:
+            container = await self._start_container(engine, limits, label)
+        except SandboxUnavailable:
+            if self._proven or self._settings.packages is not None:
+                raise
+            container = await self._start_attached(engine, limits, label)
+        self._proven = True
+        return container
+
+    async def _start_container(self, engine: Engine, limits: Limits, label: str) -> Container:
         return await Container.start(Engines(engine, self._settings), self._settings, limits, label)
+
+    async def _start_attached(self, engine: Engine, limits: Limits, label: str) -> Container:
+        """Try the other transport: the engine may see no folder of ours."""
+        before = self._settings
+        self._settings = replace(before, attached=True)
+        try:
+            return await self._start_container(engine, limits, label)
+        except BaseException:
+            self._settings = before
+            raise
 
     async def _install(self, engine: Engine, packages: Packages) -> Path:
         # Which wheels fit is known by the image's interpreter alone.
         housing = Engines(engine, self._settings)
+        if self._settings.attached:
+            raise SandboxUnavailable(
+                "packages are installed into a folder of this machine, which the engine does not see; "
+                "use an image that has them"
+            )
         container = await Container.start(housing, self._settings, Limits(), "python-version")
         await container.close()
         return await to_thread.run_sync(packages.install, container.python, container.machine)
@@ -135,8 +173,15 @@ class Engines:
         self._engine = engine
         self._settings = settings
 
-    def create(self, limits: Limits, label: str, token: str, folder: Path) -> str:
-        config = container_config(self._settings, label, token, folder)
+    @property
+    def attached(self) -> bool:
+        return self._settings.attached
+
+    def attach(self, id: str) -> socket.socket:
+        return self._engine.attach(id)
+
+    def create(self, limits: Limits, label: str, token: str, folder: Path | None) -> str:
+        config = container_config(self._settings, label, token)
         return self._engine.create(config, host_config(self._settings, limits, folder))
 
     def start(self, id: str) -> None:

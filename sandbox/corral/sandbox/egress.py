@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
+import socket
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import certifi
 import h11
 
 from corral.policy import Action, Admission, BudgetExceeded, Denied
 from corral.sandbox import folder as folders
+from corral.sandbox.certificates import authorities
 from corral.sandbox.destination import BadDestination, Destination, Refused, Resolver
 from corral.sandbox.guest.egress import CERTIFICATES, SOCKET
 from corral.sandbox.network import Network
@@ -44,11 +44,13 @@ class Egress:
         self._open: set[asyncio.Task[None]] = set()
 
     @classmethod
-    async def open(cls, folder: Path, network: Network) -> Self:
-        """Listen in `folder`, which the container sees."""
+    async def open(cls, network: Network, folder: Path | None) -> Self:
+        """Listen in `folder`, which the container sees; None leaves it to `serve`."""
         self = cls(network)
+        if folder is None:
+            return self
         certificates = folder / CERTIFICATES
-        certificates.write_bytes(_authorities())
+        certificates.write_bytes(authorities())
         certificates.chmod(0o644)
         self._server = await asyncio.start_unix_server(self._connected, sock=folders.listen(folder, SOCKET))
         return self
@@ -69,8 +71,18 @@ class Egress:
     ) -> None:
         await self.close()
 
+    def serve(self, sock: socket.socket) -> None:
+        """Serve one who has connected."""
+
+        async def serve() -> None:
+            await self._serve(*await asyncio.open_unix_connection(sock=sock))
+
+        self._keep(asyncio.get_running_loop().create_task(serve()))
+
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._keep(asyncio.get_running_loop().create_task(self._serve(reader, writer)))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
         self._open.add(task)
         task.add_done_callback(self._open.discard)
 
@@ -170,9 +182,3 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write_eof()
             return
     writer.close()
-
-
-def _authorities() -> bytes:
-    """The certificates of the authorities that this machine trusts, or that Mozilla does."""
-    path = ssl.get_default_verify_paths().cafile or certifi.where()
-    return Path(path).read_bytes()

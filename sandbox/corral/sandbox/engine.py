@@ -113,6 +113,20 @@ class Engine:
         with self._speaking():
             self._api.start(container)
 
+    def attach(self, container: str) -> socket.socket:
+        """A container's stdin, stdout and stderr, the latter two in Docker's frames; the caller closes it."""
+        with self._speaking():
+            params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+            attached: Any = self._api.attach_socket(container, params)
+        sock = getattr(attached, "_sock", attached)
+        if type(sock) is not socket.socket:
+            return sock  # TLS, or ssh: a socket but in name
+        # The response owns it, and closes it when it is garbage.
+        own = socket.socket(fileno=os.dup(sock.fileno()))
+        attached.close()
+        sock.close()
+        return own
+
     def inspect(self, container: str) -> dict[str, Any]:
         """What the engine says of a container; empty if it is gone."""
         from docker.errors import NotFound

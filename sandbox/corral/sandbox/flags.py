@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from dataclasses import dataclass
@@ -9,16 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from corral.sandbox import owner
+from corral.sandbox.certificates import authorities
 from corral.sandbox.engine import LABEL
+from corral.sandbox.guest.egress import CERTIFICATES
 from corral.sandbox.sandbox import Limits
 
-__all__ = ["CHECKPOINT_BYTES", "MOUNT", "Settings", "boot", "container_config", "host_config"]
+__all__ = ["CHECKPOINT_BYTES", "RELAY_UID", "Settings", "boot", "container_config", "host_config", "program"]
 
 PACKAGES = "/run/corral-packages"
 """Where it has the wheels that were installed for it, if there are any."""
 
 MOUNT = "/run/corral"
 """Where a container has the folder with the guest's program and the host's socket."""
+
+RELAY_UID = 19_999
+"""The user of what passes bytes on in a container."""
 
 CHECKPOINT_BYTES = 500 * 1024**2
 """Copying a larger session takes too long, and what its next cell changes would be there twice."""
@@ -33,6 +39,38 @@ def boot(folder: str) -> str:
     return f"import sys; sys.path.insert(0, {folder!r}); {program}; main({folder + '/host.sock'!r})"
 
 
+def boot_attached(uid: int) -> str:
+    """The program that takes the guest's program from stdin, writes it to MOUNT, and starts a relay and a zygote.
+
+    It comes as `program` gives it; the relay becomes the user `uid`.
+    """
+    return f"""
+import json, os, sys
+def read(size):
+    data = b""
+    while len(data) < size:
+        data += os.read(0, size - len(data)) or sys.exit("the host hung up")
+    return data
+for name, text in json.loads(read(int.from_bytes(read(4), "big"))).items():
+    os.makedirs(os.path.dirname(os.path.join({MOUNT!r}, name)), exist_ok=True)
+    with open(os.path.join({MOUNT!r}, name), "w") as file:
+        file.write(text)
+sys.path.insert(0, {MOUNT!r})
+from guest import hooks
+hooks.hold_back()
+from guest.relay import main
+main({MOUNT!r}, {uid})
+"""
+
+
+def program() -> bytes:
+    """The guest's program, and the authorities that this machine trusts, as `boot_attached` reads them."""
+    source = Path(__file__).with_name("guest")
+    files = {f"guest/{path.name}": path.read_text() for path in source.glob("*.py")}
+    body = json.dumps({**files, CERTIFICATES: authorities().decode()}).encode()
+    return len(body).to_bytes(4, "big") + body
+
+
 @dataclass(frozen=True)
 class Settings:
     """How containers are made.
@@ -42,6 +80,7 @@ class Settings:
         may_lack: Protections that a session may go without: "landlock", "seccomp".
         runtime: The engine's runtime, "runsc" for gVisor; None for its default.
         packages: The folder of wheels for sessions; None is none.
+        attached: Whether all goes over stdin and stdout of the container, because the engine sees no folder of ours.
         checkpoint_bytes: A session that holds more memory of its own is not copied between cells; 0 copies none.
     """
 
@@ -50,14 +89,17 @@ class Settings:
     runtime: str | None = None
     checkpoint_bytes: int = CHECKPOINT_BYTES
     packages: Path | None = None
+    attached: bool = False
 
 
-def container_config(settings: Settings, label: str, token: str, folder: Path) -> dict[str, Any]:
+def container_config(settings: Settings, label: str, token: str) -> dict[str, Any]:
     """Keyword arguments of docker-py's `create_container`."""
+    start = boot_attached(RELAY_UID) if settings.attached else boot(MOUNT)
     return {
         "image": settings.image,
         "name": f"corral-{_slug(label)}-{secrets.token_hex(4)}",
-        "entrypoint": ["python3", "-I", "-B", "-c", boot(MOUNT)],
+        "entrypoint": ["python3", "-I", "-B", "-c", start],
+        "stdin_open": settings.attached,
         "user": "0:0",
         "environment": {"CORRAL_TOKEN": token, "CORRAL_PACKAGES": PACKAGES if settings.packages else ""},
         "labels": {LABEL: "1", "corral.label": label, **owner.labels()},
@@ -65,7 +107,7 @@ def container_config(settings: Settings, label: str, token: str, folder: Path) -
     }
 
 
-def host_config(settings: Settings, limits: Limits, folder: Path) -> dict[str, Any]:
+def host_config(settings: Settings, limits: Limits, folder: Path | None) -> dict[str, Any]:
     """Keyword arguments of docker-py's `create_host_config`: the outer wall."""
     from docker.types import LogConfig, Mount, Ulimit
 
@@ -77,6 +119,7 @@ def host_config(settings: Settings, limits: Limits, folder: Path) -> dict[str, A
         "read_only": True,
         "tmpfs": {
             "/tmp": f"rw,noexec,nosuid,nodev,size={limits.disk_bytes},nr_inodes={INODES},mode=1777",
+            **({MOUNT: "rw,noexec,nosuid,nodev,size=4m,mode=755"} if settings.attached else {}),
         },
         "pids_limit": limits.processes,
         "mem_limit": limits.memory_bytes,

@@ -14,7 +14,7 @@ from corral.sandbox.errors import SandboxProtocolError, SandboxUnavailable
 from corral.sandbox.sandbox import Json
 from corral.sandbox.wire import PROTOCOL, Decoder
 
-__all__ = ["Hello", "accept"]
+__all__ = ["Hello", "accept", "greet"]
 
 
 @dataclass(frozen=True)
@@ -45,22 +45,33 @@ async def accept(
             await meanwhile()
             continue
         try:
-            hello = await _read_frame(zygote)
-            if hello.get("op") == "hello" and secrets.compare_digest(str(hello.get("token")), token):
-                _check_protocol(hello)
-                return zygote, Hello(str(hello.get("python")), str(hello.get("machine")))
+            if (hello := await greet(zygote, token)) is not None:
+                return zygote, hello
         except BaseException:
             zygote.close()
             raise
         zygote.close()
 
 
-async def _read_frame(sock: socket.socket) -> dict[str, Json]:
+async def greet(zygote: socket.socket, token: str, patience: float = 5.0) -> Hello | None:
+    """What a zygote says first; None if it does not know the token, or nothing comes for `patience` seconds.
+
+    Raises:
+        SandboxUnavailable: It does not speak our protocol.
+    """
+    hello = await _read_frame(zygote, patience)
+    if hello.get("op") != "hello" or not secrets.compare_digest(str(hello.get("token")), token):
+        return None
+    _check_protocol(hello)
+    return Hello(str(hello.get("python")), str(hello.get("machine")))
+
+
+async def _read_frame(sock: socket.socket, patience: float) -> dict[str, Json]:
     """The first frame on a new connection; {} if it hangs up, sends nothing for long, or sends something else."""
     sock.setblocking(False)
     decoder = Decoder(0)
     loop = asyncio.get_running_loop()
-    with anyio.move_on_after(5.0):
+    with anyio.move_on_after(patience):
         try:
             while data := await loop.sock_recv(sock, 4096):
                 for message, _ in decoder.feed(data):

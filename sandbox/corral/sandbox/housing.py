@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,16 +36,25 @@ class Terms:
 class Housing(Protocol):
     """Starts and ends what zygotes run in. Every method but `terms` blocks."""
 
-    def create(self, limits: Limits, label: str, token: str, folder: Path) -> str:
+    @property
+    def attached(self) -> bool:
+        """Whether it sees no folder of ours, and all goes over its stdin and stdout."""
+        ...
+
+    def create(self, limits: Limits, label: str, token: str, folder: Path | None) -> str:
         """Make one, which `start` then starts; returns its id.
 
         Args:
             token: The guest finds it in CORRAL_TOKEN.
-            folder: Has the guest's program and the host's socket; it can only be read there.
+            folder: Has the guest's program and the host's socket; it can only be read there. None where it is attached.
 
         Raises:
             SandboxUnavailable: It could not be made.
         """
+        ...
+
+    def attach(self, id: str) -> socket.socket:
+        """Its stdin and stdout, where it is attached; before it starts."""
         ...
 
     def start(self, id: str) -> None: ...

@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -137,7 +138,15 @@ class Processes:
                 pass
         raise SandboxUnavailable("no Python (3.9 or later) that a sandbox's user could start; install python3")
 
-    def create(self, limits: Limits, label: str, token: str, folder: Path) -> str:
+    @property
+    def attached(self) -> bool:
+        return False
+
+    def attach(self, id: str) -> socket.socket:
+        raise NotImplementedError("processes of this machine share its files")
+
+    def create(self, limits: Limits, label: str, token: str, folder: Path | None) -> str:
+        assert folder is not None
         python = [self._python, "-I", "-S", "-B", "-c", boot(str(folder))]
         command = [*self._walls(folder, limits), *python] if self._bubblewrap else python
         environment = {"CORRAL_TOKEN": token, "PATH": "/usr/bin:/bin"}

@@ -5,10 +5,11 @@ Nothing is resolved and nothing decided here. The container has no network but t
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import NoReturn
 
-__all__ = ["CERTIFICATES", "SOCKET", "listen", "serve"]
+__all__ = ["CERTIFICATES", "SOCKET", "listen", "listen_on", "serve"]
 
 SOCKET = "egress.sock"
 """Where the host's proxy listens, in the folder that has the guest's program."""
@@ -21,6 +22,15 @@ CHUNK = 64 * 1024
 
 def listen() -> socket.socket:
     return socket.create_server(("127.0.0.1", 0), backlog=64)
+
+
+def listen_on(path: str) -> socket.socket:
+    """A socket at `path` for everyone in the container."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    os.chmod(path, 0o666)
+    listener.listen(64)
+    return listener
 
 
 def serve(listener: socket.socket, path: str) -> NoReturn:

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -21,14 +22,29 @@ from .preimports import preimport
 from .session import Session
 from .wire import PROTOCOL, Reader, Writer
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 DESCRIPTORS = 4
 """What a session is opened with; see `link`."""
 
 
 def main(path: str) -> NoReturn:
-    """Connect to the host's socket at `path` and serve it; when the host goes, so does the container."""
+    """Connect to the host's socket at `path` and serve it."""
+
+    def connect() -> socket.socket:
+        host = socket.socket(socket.AF_UNIX)
+        host.connect(path)
+        return host
+
+    run(connect, os.path.dirname(path))
+
+
+def run(connect: Callable[[], socket.socket], folder: str) -> NoReturn:
+    """Make ready, connect and serve; when the host goes, so does the container.
+
+    Args:
+        folder: Has our program.
+    """
     token = os.environ.pop("CORRAL_TOKEN", "")
     if packages := os.environ.get("CORRAL_PACKAGES"):
         sys.path.append(packages)
@@ -37,14 +53,13 @@ def main(path: str) -> NoReturn:
     undumpable()
     _drop_standard_streams()
     preimport(without=packages)
-    host = socket.socket(socket.AF_UNIX)
-    host.connect(path)
+    host = connect()
     for network in (False, True):
         if platform.machine() in seccomp.MACHINES:
             seccomp.assemble(platform.machine(), network)
     gc.collect()
     gc.freeze()
-    zygote = Zygote(host, os.path.dirname(path))
+    zygote = Zygote(host, folder)
     zygote.greet(token)
     zygote.serve()
 
