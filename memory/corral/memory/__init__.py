@@ -20,6 +20,7 @@ from corral.memory.memory import Memory
 from corral.memory.minilm import MiniLMEmbedder
 from corral.memory.model import Model
 from corral.memory.scope import Scope
+from corral.memory.shared import SharedStore
 from corral.memory.tokens import estimate_tokens
 from corral.memory.turn import Receipt, Recollection, Turn
 from corral.memory.window import Message, Window, fit_window
@@ -42,6 +43,7 @@ __all__ = [
     "Receipt",
     "Recollection",
     "Scope",
+    "SharedStore",
     "StoreCorrupt",
     "StoreTooNew",
     "StoreUnavailable",

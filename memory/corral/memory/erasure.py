@@ -11,6 +11,7 @@ from corral.memory.changes import erase_changes
 from corral.memory.errors import StoreUnavailable
 from corral.memory.row import Row
 from corral.memory.scope import Scope
+from corral.memory.shared import Shared
 from corral.memory.store import Store
 from corral.memory.turn import Receipt
 
@@ -27,8 +28,13 @@ def erase(
     expired_at: float | None,
     everything: bool,
     facts_only: bool,
+    shared: Shared | None,
 ) -> Receipt:
-    """Erase what matches any of these, and the facts that were drawn from it alone."""
+    """Erase what matches any of these, and the facts that were drawn from it alone.
+
+    Raises:
+        LongTermUnavailable: The shared store could not erase its copies; then nothing is erased here either.
+    """
     space = store.space(scope)
     wanted = set(ids)
     needle = subject.casefold() if subject else None
@@ -46,8 +52,12 @@ def erase(
             kept = {row.uid for row in _all(store, space)} - gone
             gone |= {r.uid for r in _all(store, space) if not gone.isdisjoint(r.cites) and kept.isdisjoint(r.cites)}
         facts = [row.uid for row in _all(store, space) if row.kind == "fact"]
+        copied = [] if shared is None else [r.uid for r in shared.all(scope) if r.uid in gone or matches(r)]
+        if shared is not None:
+            shared.drop(copied)
         erased = store.delete(space, gone)
         copies = Counter(row.kind for row in erased)
+        copies["shared"] = len(copied)
         copies["history"] = erase_changes(store.database, gone, facts, needle)
         if store.database.has_table("messages"):
             copies["messages"] = connection.execute(
@@ -55,7 +65,8 @@ def erase(
                 (_mem0_session(scope), everything, needle),
             ).rowcount
     complete = not any(copies.values()) or _rewritten(store)
-    return Receipt(tuple(row.uid for row in erased), copies=dict(copies), complete=complete)
+    ids = dict.fromkeys((*(row.uid for row in erased), *copied))
+    return Receipt(tuple(ids), copies=dict(copies), complete=complete)
 
 
 def _rewritten(store: Store) -> bool:

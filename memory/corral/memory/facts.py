@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, cast
 
 from corral.memory.changes import FactChange
 from corral.memory.errors import LongTermUnavailable, MemoryFault, NotRemembered
 from corral.memory.labels import pack_label
-from corral.memory.row import Row
+from corral.memory.mem0_import import importing_mem0, owner_of
+from corral.memory.row import Row, unpack_vector
 from corral.memory.scope import Scope
 from corral.memory.store import Store
 from corral.policy import Label
 
 if TYPE_CHECKING:
     from corral.memory.search import Search
+    from corral.memory.shared import Shared
 
 __all__ = ["Fact", "Facts"]
-
-_IMPORTING: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +43,12 @@ class Facts:
 
     Args:
         home: mem0's own folder (`MEM0_DIR`), inside the data folder.
+        shared: A server that has each fact too.
     """
 
-    def __init__(self, store: Store, search: Search, home: Path) -> None:
+    def __init__(self, store: Store, search: Search, home: Path, shared: Shared | None = None) -> None:
         self._store = store
+        self._shared = shared
         self._search = search
         self._home = home
         self._opening = threading.Lock()
@@ -65,7 +65,7 @@ class Facts:
         metadata |= {key: value for key, value in optional.items() if value is not None}
         message = {"role": "user", "content": fact.text, "name": fact.actor}
         with _typed():
-            added = self._mem0().add([message], **_owner(scope), metadata=metadata, infer=False)
+            added = self._mem0().add([message], **owner_of(scope), metadata=metadata, infer=False)
             return added["results"][0]["id"]
 
     def edit(self, uid: str, text: str, scope: Scope) -> None:
@@ -92,10 +92,18 @@ class Facts:
         """What mem0 would have kept of `row`, for facts that come from an export."""
         created = datetime.fromtimestamp(row.at, UTC).isoformat()
         return {
-            **_owner(scope),
+            **owner_of(scope),
             **{"created_at": created, "updated_at": created, "role": "user", "actor_id": row.actor},
             **{"label": pack_label(row.label), "cites": list(row.cites)},
         }
+
+    def share(self, rows: Iterable[Row], scope: Scope) -> None:
+        """Let the server have facts that came by another way than `add`; those that are superseded stay here."""
+        if self._shared is not None:
+            for row in rows:
+                if row.kind == "fact" and row.replaced_by is None and row.vector is not None:
+                    payload = {**self.payload(row, scope), "data": row.text, "expires": row.expires}
+                    self._shared.add(row.uid, payload, unpack_vector(row.vector))
 
     def close(self) -> None:
         with self._opening:
@@ -110,17 +118,12 @@ class Facts:
     def _mem0(self) -> Any:
         with self._opening:
             if self._opened is None:
-                self._opened = _open_mem0(self._store, self._search, self._home)
+                self._opened = _open_mem0(self._store, self._search, self._home, self._shared)
             return self._opened
 
 
-def _owner(scope: Scope) -> dict[str, str]:
-    # Encoded, because mem0 refuses white space and reads "*" as a wildcard.
-    return {"user_id": quote(scope.user, safe=""), "agent_id": quote(scope.agent, safe="")}
-
-
-def _open_mem0(store: Store, search: Search, home: Path) -> Any:
-    with _IMPORTING, _typed(), _environment({"MEM0_TELEMETRY": "False", "MEM0_DIR": str(home)}):
+def _open_mem0(store: Store, search: Search, home: Path, shared: Shared | None) -> Any:
+    with importing_mem0(home), _typed():
         # Heavy: more than a second, and it makes its folder; so only when a fact is first needed.
         import mem0.memory.main
         import mem0.memory.telemetry
@@ -139,7 +142,7 @@ def _open_mem0(store: Store, search: Search, home: Path) -> Any:
         spacy._load_failed_lemma = spacy._load_failed_full = True
         mem0_plugin.register()
         name = mem0_plugin.PROVIDER
-        held = mem0_plugin.HeldStoreConfig("fact", store, search)
+        held = mem0_plugin.HeldStoreConfig("fact", store, search, shared)
         # model_construct, because mem0 validates providers against its own list.
         config = MemoryConfig.model_construct(
             embedder=EmbedderConfig.model_construct(provider=name, config={"model": search}),
@@ -154,20 +157,6 @@ def _open_mem0(store: Store, search: Search, home: Path) -> Any:
         opened.db.connection.execute("pragma busy_timeout = 30000")
         opened.db.connection.execute("pragma synchronous = normal")
         return opened
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Generator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

@@ -25,10 +25,11 @@ from corral.memory.labels import pack_label, unpack_label
 from corral.memory.row import Row
 from corral.memory.scope import Scope
 from corral.memory.search import Search, pack_vector
+from corral.memory.shared import Shared
 from corral.memory.store import Store
 from corral.policy import Label
 
-__all__ = ["HeldEmbedding", "HeldStore", "HeldStoreConfig", "NoModel", "register"]
+__all__ = ["HeldEmbedding", "HeldStore", "HeldStoreConfig", "NoModel", "register", "row_of"]
 
 PROVIDER: Final = "corral"
 _UNTRUSTED: Final = pack_label(Label())
@@ -63,21 +64,24 @@ class HeldStoreConfig:
     collection_name: str
     store: Store
     search: Search
+    shared: Shared | None
 
     def model_dump(self) -> dict[str, Any]:
-        return {"collection_name": self.collection_name, "store": self.store, "search": self.search}
+        given = {"store": self.store, "search": self.search, "shared": self.shared}
+        return {"collection_name": self.collection_name, **given}
 
     def __deepcopy__(self, memo: object) -> HeldStoreConfig:
-        return HeldStoreConfig(self.collection_name, self.store, self.search)
+        return HeldStoreConfig(self.collection_name, self.store, self.search, self.shared)
 
 
 class HeldStore(VectorStoreBase):
     """mem0's vector store over ours: its collection is our `kind`, its user and agent are our scope."""
 
-    def __init__(self, collection_name: str, store: Store, search: Search) -> None:
+    def __init__(self, collection_name: str, store: Store, search: Search, shared: Shared | None) -> None:
         self.collection_name = collection_name
         self._store = store
         self._search = search
+        self._shared = shared if collection_name == "fact" else None
 
     def insert(
         self,
@@ -87,30 +91,17 @@ class HeldStore(VectorStoreBase):
     ) -> None:
         for vector, payload, uid in zip(vectors, payloads or (), ids or (), strict=True):
             space = self._store.space(_scope(payload))
-            self._store.add(space, [self._row(uid, payload, vector)], self._search.number)
+            # First: what can't be shared is not learned.
+            if self._shared is not None:
+                self._shared.add(uid, payload, vector)
+            self._store.add(space, [row_of(uid, payload, vector, self.collection_name)], self._search.number)
 
     def update(self, vector_id: str, vector: Sequence[float] | None = None, payload: Any = None) -> None:
         if payload is not None:
-            row = self._row(vector_id, payload, vector)
+            if self._shared is not None and vector is not None:
+                self._shared.add(vector_id, payload, vector)
+            row = row_of(vector_id, payload, vector, self.collection_name)
             self._store.replace(self._store.space(_scope(payload)), row, self._search.number)
-
-    def _row(self, uid: str, payload: Mapping[str, Any], vector: Sequence[float] | None) -> Row:
-        extra = {key: value for key, value in payload.items() if key not in ("data", "text_lemmatized")}
-        created = payload.get("created_at")
-        return Row(
-            kind=self.collection_name,
-            actor=payload.get("actor_id") or payload.get("role") or "user",
-            at=datetime.fromisoformat(created).timestamp() if created else datetime.now(UTC).timestamp(),
-            text=payload["data"],
-            label=unpack_label(payload.get("label", _UNTRUSTED)),
-            session=payload.get("session"),
-            run=payload.get("run"),
-            expires=payload.get("expires"),
-            cites=tuple(payload.get("cites", ())),
-            extra=extra,
-            vector=None if vector is None else pack_vector(vector),
-            uid=uid,
-        )
 
     def search(
         self, query: str, vectors: Sequence[float], top_k: int = 5, filters: Mapping[str, Any] | None = None
@@ -133,6 +124,8 @@ class HeldStore(VectorStoreBase):
     def delete(self, vector_id: str) -> None:
         row = self._store.anywhere(vector_id, self.collection_name)
         if row is not None:
+            if self._shared is not None:
+                self._shared.drop([vector_id])
             self._store.delete(row[0], [vector_id])
 
     def list(self, filters: Mapping[str, Any] | None = None, top_k: int | None = None) -> list[list[SimpleNamespace]]:
@@ -153,6 +146,26 @@ class HeldStore(VectorStoreBase):
 
     def reset(self) -> None:
         self.delete_col()
+
+
+def row_of(uid: str, payload: Mapping[str, Any], vector: Sequence[float] | None, kind: str) -> Row:
+    """A row as mem0 keeps it in a store: its `payload` is what `Facts.add` gave it, and mem0's own."""
+    extra = {key: value for key, value in payload.items() if key not in ("data", "text_lemmatized")}
+    created = payload.get("created_at")
+    return Row(
+        kind=kind,
+        actor=payload.get("actor_id") or payload.get("role") or "user",
+        at=datetime.fromisoformat(created).timestamp() if created else datetime.now(UTC).timestamp(),
+        text=payload["data"],
+        label=unpack_label(payload.get("label", _UNTRUSTED)),
+        session=payload.get("session"),
+        run=payload.get("run"),
+        expires=payload.get("expires"),
+        cites=tuple(payload.get("cites", ())),
+        extra=extra,
+        vector=None if vector is None else pack_vector(vector),
+        uid=uid,
+    )
 
 
 def _scope(payload: Mapping[str, Any]) -> Scope:

@@ -24,6 +24,7 @@ from corral.memory.hashing import HashingEmbedder
 from corral.memory.model import Model
 from corral.memory.rendering import render
 from corral.memory.scope import Layer, Scope
+from corral.memory.shared import SharedStore
 from corral.memory.tokens import TokenCounter, estimate_tokens
 from corral.memory.transfer import export_page, import_lines
 from corral.memory.turn import Receipt, Recollection, Turn
@@ -51,6 +52,7 @@ class Memory:
         redact: Applied to every text before it is stored, such as `corral.policy.Redactor().redact`.
         count_tokens: For budgets; the model's own tokenizer is better than the estimate.
         clock: Seconds since the epoch.
+        shared: A server in which facts are kept too, and looked for; what is said stays in the folder.
     """
 
     def __init__(
@@ -61,12 +63,14 @@ class Memory:
         redact: Redact | None = None,
         count_tokens: TokenCounter = estimate_tokens,
         clock: Callable[[], float] = time.time,
+        shared: SharedStore | None = None,
     ) -> None:
         self.path = path
         self._embedder = embedder or HashingEmbedder()
         self._redact = redact
         self._count = count_tokens
         self._clock = clock
+        self._shared = shared
         self._opening = Lock()
         self._opened: Opened | None = None
         self._closed = False
@@ -248,6 +252,7 @@ class Memory:
                 expired_at=self._clock() if expired else None,
                 everything=everything,
                 facts_only=facts_only,
+                shared=opened.shared,
             )
         )
 
@@ -321,7 +326,7 @@ class Memory:
             if self._opened is None:
                 from corral.memory.opened import Opened  # numpy is behind it: kept out of start-up
 
-                self._opened = Opened(self.path, self._embedder)
+                self._opened = Opened(self.path, self._embedder, self._shared)
             return self._opened
 
 

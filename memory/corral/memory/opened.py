@@ -19,6 +19,7 @@ from corral.memory.reembedding import Reembedding
 from corral.memory.scope import Scope
 from corral.memory.search import Search
 from corral.memory.selection import recollect, select
+from corral.memory.shared import Shared, SharedStore
 from corral.memory.store import Store
 from corral.memory.tokens import TokenCounter
 from corral.memory.turn import Receipt, Recollection
@@ -36,11 +37,13 @@ class Opened:
         folder: Made if it is missing; all that is ever written is in it.
     """
 
-    def __init__(self, folder: Path, embedder: Embedder) -> None:
+    def __init__(self, folder: Path, embedder: Embedder, shared: SharedStore | None = None) -> None:
         self.database = Database(folder / DATABASE)
         self.store = Store(self.database)
         self.search = Search(self.store, embedder)
-        self.facts = Facts(self.store, self.search, folder / "mem0")
+        home = folder / "mem0"
+        self.shared = None if shared is None else Shared(shared, self.search, home)
+        self.facts = Facts(self.store, self.search, home, self.shared)
         self.reembedding = Reembedding(self.store, self.search)
         if self.store.stale(self.search.number, 1):
             self.reembedding.start()
@@ -64,7 +67,37 @@ class Opened:
             for query in queries
         ]
         found = rankings[0] if len(rankings) == 1 else list(interleave(rankings))
-        return select(self.store, found, scope, k=k, budget=budget, count=count)
+        elsewhere = self._elsewhere(queries, scope, k, budget, count, now=now, untrusted=untrusted)
+        spent = sum(count(one.text) for one in elsewhere)
+        return elsewhere + select(self.store, found, scope, k=k - len(elsewhere), budget=budget - spent, count=count)
+
+    def _elsewhere(
+        self,
+        queries: Sequence[str],
+        scope: Scope,
+        k: int,
+        budget: int,
+        count: TokenCounter,
+        *,
+        now: float,
+        untrusted: bool,
+    ) -> list[Recollection]:
+        """The facts alike that only the shared store has: at most a third of all, in half of the budget."""
+        if self.shared is None:
+            return []
+        near = {row.uid: (row, cosine) for query in queries for row, cosine in self.shared.find(query, scope, k)}
+        here = {row.uid for row in self.store.get(self.store.space(scope), near)}
+        chosen: list[Recollection] = []
+        left = budget // 2
+        for row, cosine in sorted(near.values(), key=lambda one: -one[1]):
+            trusted = untrusted or row.label.integrity > Integrity.UNTRUSTED
+            in_force = row.expires is None or row.expires > now
+            alike = cosine >= self.search.floor and trusted and in_force and may_see(row.label, scope)
+            if row.uid in here or not alike or len(chosen) == max(1, k // 3) or count(row.text) > left:
+                continue
+            left -= count(row.text)
+            chosen.append(recollect(row, scope, row.text, cosine, "alike in wording, in the shared store"))
+        return chosen
 
     def get(self, uid: str, scope: Scope, *, facts_only: bool) -> Recollection:
         kinds = ("fact",) if facts_only else ("fact", "episode")
@@ -97,6 +130,8 @@ class Opened:
         uid = known or self.facts.add(fact, scope)
         if replaces is not None and replaces != uid:
             self.store.supersede(space, replaces, uid)
+            if self.shared is not None:
+                self.shared.drop([replaces])
         return Receipt((uid,), skipped=1 if known else 0)
 
     def _nearly(self, space: str, fact: Fact) -> str | None:
@@ -118,4 +153,6 @@ class Opened:
     def close(self) -> None:
         self.reembedding.stop()
         self.facts.close()
+        if self.shared is not None:
+            self.shared.close()
         self.database.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 from corral.memory.labels import unpack_label
 from corral.policy import Label
 
-__all__ = ["COLUMNS", "Row", "read_row"]
+__all__ = ["COLUMNS", "Row", "read_row", "unpack_vector"]
 
 COLUMNS = "id, uid, kind, session, run, actor, at, text, label, expires, replaced_by, cites, extra"
 """What `read_row` takes, in order."""
@@ -54,3 +55,8 @@ def read_row(values: tuple[Any, ...]) -> Row:
         *(kind, actor, at, text, unpack_label(label), session, run, expires, replaced_by),
         *(tuple(cited), payload, None, uid, id),
     )
+
+
+def unpack_vector(vector: bytes) -> list[float]:
+    """The numbers of a vector as it is stored: float16."""
+    return list(struct.unpack(f"<{len(vector) // 2}e", vector))

@@ -45,6 +45,15 @@ class Search:
         return f"{self._embedder.name}/{self._embedder.dim}"
 
     @property
+    def floor(self) -> float:
+        """The cosine above which two texts have something in common."""
+        return self._embedder.floor
+
+    @property
+    def dim(self) -> int:
+        return self._embedder.dim
+
+    @property
     def number(self) -> int:
         """The embedder's number in the store."""
         if self._number is None:

@@ -149,6 +149,7 @@ def _add(store: Store, search: Search, facts: Facts, parsed: Sequence[_Parsed], 
     ]
     added = store.add_new(store.space(scope), complete, search.number)
     known = set(added)
+    facts.share((row for row in complete if row.uid in known), scope)
     changes = {row.uid: history for row, history in parsed if history and row.uid in known}
     if changes:
         facts.prepare()
