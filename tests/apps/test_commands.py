@@ -157,7 +157,8 @@ def test_a_tool_that_changed_since_it_was_locked_is_shown_and_withheld(
     assert "changed tool:time/convert_time" in changed.stdout
     with ScriptedServer(["ok"]) as server:
         corral("run", "?", "--model", "openai/m", "--api-base", server.url, "--mcp-config", config)
-    assert [tool["function"]["name"] for tool in server.bodies[0]["tools"]] == ["time_get_current_time"]
+    names = [tool["function"]["name"] for tool in server.bodies[0]["tools"]]
+    assert names == ["time_get_current_time", "read_result"]
 
 
 def test_tools_are_found_by_words(corral: Corral, config: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -73,3 +74,41 @@ async def test_a_result_keeps_its_name_and_label_in_a_later_process(perform: Per
         assert "removed since" in gone.text
         beside = await perform(box["read_result"], {"artifact": f"{name}.label"})
         assert beside.is_error
+
+
+async def test_values_of_a_long_json_result_are_found_by_jsonpath(perform: Perform, tmp_path: Path) -> None:
+    async with Toolbox(table, log, artifacts=Artifacts(tmp_path, max_chars=1000)) as box:
+        seen = await perform(box["table"], {})
+        name = seen.text.partition("artifact='")[2].partition("'")[0]
+        read = box["read_result"]
+        few = await perform(read, {"artifact": name, "path": "$.rows[?@['a/b'] > 4997].name"})
+        assert (few.text, few.label) == ('["row 4998", "row 4999"]', seen.label)
+        many = await perform(read, {"artifact": name, "path": "$..name", "length": 20_000})
+        assert many.text.startswith('[the first 1000 of more matches]\n["row 0", "row 1", ')
+        assert (await perform(read, {"artifact": name, "path": "$.cows"})).text == "[]"
+        for query, problem in (
+            ("$.rows[", "leads nowhere in it: "),
+            ("$..*..*..*", "a query has at most 500 characters and 2 '..'"),
+            ("$.rows[?match(@.name, '(a+)+')]", "match"),
+        ):
+            wrong = await perform(read, {"artifact": name, "path": query})
+            assert wrong.is_error
+            assert problem in wrong.text
+        text = (await perform(box["log"], {})).text.partition("artifact='")[2].partition("'")[0]
+        assert (await perform(read, {"artifact": text, "path": "$.a"})).is_error
+
+
+async def test_code_works_on_the_whole_of_what_a_model_sees_shortened(perform: Perform, tmp_path: Path) -> None:
+    async with Toolbox(log, artifacts=Artifacts(tmp_path, max_chars=1000)) as box:
+        seen = await perform(box["log"], {})
+    assert len(seen.text) < 1200
+    assert log.result(seen) == "start " + "x" * 50_000 + " end"
+
+
+async def test_old_results_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("log-0123abcd.txt", "log-0123abce.txt", "notes.txt"):
+        (tmp_path / name).write_text("x")
+        os.utime(tmp_path / name, (0, 0))
+    os.utime(tmp_path / "log-0123abce.txt")
+    async with Toolbox(log, artifacts=Artifacts(tmp_path, keep_days=7)):
+        assert set(os.listdir(tmp_path)) == {"log-0123abce.txt", "notes.txt"}

@@ -35,6 +35,7 @@ class Acting:
         self._cells = cells
         self._effects = effects
         self._progress = progress
+        self._found = 0
 
     async def act(self, proposals: Sequence[Proposal], seconds: float | None) -> list[Answer]:
         """Do all, within `seconds`.
@@ -62,6 +63,14 @@ class Acting:
     def delegates(self) -> bool:
         """Whether there is an agent among the tools."""
         return any(tool.verb == "delegate" for tool in self._toolbox.tools)
+
+    async def news(self) -> bool:
+        """Whether the tools to offer are others than when this was asked last; takes what servers have changed."""
+        has_changed = self._toolbox.has_changed
+        if has_changed:
+            await self._toolbox.refresh()
+        found, self._found = self._found, len(self._calls.found)
+        return has_changed or found != self._found
 
     async def close(self) -> None:
         """End the session of cells."""

@@ -119,7 +119,8 @@ class Assembly:
         kit = self._given.kit
         sandbox = kit.sandbox if role.actions & Actions.CODE else None
         network = self.effects.network()
-        return make_offer(role.instructions, role.signature, native, kit.toolbox.tools, sandbox, role.actions, network)
+        tools = kit.toolbox.offered_to(self.calls.found)
+        return make_offer(role.instructions, role.signature, native, tools, sandbox, role.actions, network)
 
 
 def _gate(given: Collaborators, life: Life, mode: Mode, provenance: Provenance) -> Gate:

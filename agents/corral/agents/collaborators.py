@@ -14,7 +14,10 @@ from corral.memory import Memory
 from corral.policy import Approver, Audit, Budget, Grants, Judge, Limits, Policy, Sink, Throttle
 from corral.tools import Artifacts, Tool, Toolbox, ToolSource
 
-__all__ = ["Collaborators", "check_collaborators", "toolbox_of", "with_an_end"]
+__all__ = ["MAX_OFFERED", "Collaborators", "check_collaborators", "toolbox_of", "with_an_end"]
+
+MAX_OFFERED = 30
+"""With more tools than these, a model is offered a few, and one to search the others."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ def toolbox_of(
             raise DefinitionError("a ready toolbox takes its own artifacts: Toolbox(..., artifacts=...)")
         return tools
     sources = [delegate(tool) if isinstance(tool, Member) else tool for tool in tools]
-    return Toolbox(*sources) if artifacts is None else Toolbox(*sources, artifacts)
+    with_artifacts = sources if artifacts is None else [*sources, artifacts]
+    return Toolbox(*with_artifacts, max_offered=MAX_OFFERED)
 
 
 def with_an_end(limits: Limits) -> Limits:

@@ -82,6 +82,10 @@ class Conversation:
         self._task = next((i for i, message in enumerate(messages) if message is task), 0)
         self._emitter.emit(Compacted(tokens_before=before, tokens_after=self._meter.prompt(self.messages)))
 
+    def measure_with(self, meter: Meter) -> None:
+        """Count with another meter: what stands before the messages has changed."""
+        self._meter = meter
+
     def translate(self, how: Callable[[Sequence[Message]], list[Message]], meter: Meter) -> None:
         """Say it all in another protocol, one message for one."""
         self._meter = meter

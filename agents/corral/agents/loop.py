@@ -86,7 +86,8 @@ class Loop:
         self._progress = progress
         self._task = task
         self._budget = effects.gate.budget
-        self._offer = offers(model.native_tools)
+        self._native = model.native_tools
+        self._offer = offers(self._native)
         self._meter = Meter(self._offer.system, self._offer.functions)
         self._allowance = Allowance(self._budget, model, self._meter)
         self._talk = Conversation(task.messages, emitter, self._meter, task.heard)
@@ -137,6 +138,8 @@ class Loop:
     async def _step(self) -> None:
         progress = self._progress
         again = self._effects.steps.recorded(f"model/{progress.steps + 1}") is not None
+        if await self._acting.news():
+            self._offer_anew()
         plan = self._allowance.plan(self._talk.messages, again=again)
         if plan.last is not None:
             self._warn(plan.last)
@@ -205,9 +208,17 @@ class Loop:
         if change.room is not None:
             await self._talk.compact(change.room)
 
+    def _offer_anew(self) -> None:
+        """Offer what was found, or has changed, since the last step."""
+        self._offer = self._offers(self._native)
+        self._meter = Meter(self._offer.system, self._offer.functions)
+        self._allowance.meter = self._meter
+        self._talk.measure_with(self._meter)
+
     def _speak_text(self) -> None:
         """Go on in the text protocol: function calls don't work here."""
         self._progress.repairs += 1
+        self._native = False
         self._offer = self._offers(False)
         self._meter = Meter(self._offer.system, ())
         self._allowance.meter = self._meter

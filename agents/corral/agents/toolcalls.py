@@ -55,6 +55,8 @@ class ToolCalls:
         self._emitter = emitter
         self._most_chars = most_chars
         self._artifacts = artifacts
+        self.found: dict[str, None] = {}
+        """The tools that this run has searched for and found, in their order."""
 
     async def make(
         self,
@@ -103,6 +105,8 @@ class ToolCalls:
     def shown(self, source: str, observation: Observation) -> str:
         """The observation as a model sees it: whole if it is short enough, else head and tail, the rest kept if it can
         be."""
+        if observation.whole is not None:
+            return observation.text
         if self._artifacts is not None and not source.startswith("read_result"):
             return self._artifacts.shorten(source, observation).text
         return cut_middle(observation.text, self._most_chars)
@@ -130,7 +134,10 @@ class ToolCalls:
         return self._observed(tool, observation, cell)
 
     def _observed(self, tool: Tool, observation: Observation, cell: str | None) -> Outcome:
-        text = observation.text if cell is not None else self.shown(tool.name, observation)
+        for found in self._toolbox.found_by(tool, observation):
+            self.found[found] = None
+        whole = observation.text if observation.whole is None else observation.whole
+        text = whole if cell is not None else self.shown(tool.name, observation)
         kind = "error" if observation.is_error else "ok"
         return Outcome(kind, text, observation.label, tool.result(observation))
 

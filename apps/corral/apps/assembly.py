@@ -181,13 +181,22 @@ def read_policy(named: str | None) -> Policy:
     return Policy.load(Path(named)) if "." in Path(named).name else Policy.preset(named)
 
 
-def make_toolbox(config: Path | None, *, strict: bool, pins: Path | None = None) -> Toolbox:
-    """The servers of an `mcpServers` file as a toolbox, not open yet; what differs from the lock file is withheld."""
-    from corral.tools import Pins, Toolbox, load_mcp_config
+def make_toolbox(
+    config: Path | None, *, strict: bool, pins: Path | None = None, results: Path | None = None
+) -> Toolbox:
+    """The servers of an `mcpServers` file as a toolbox, not open yet; what differs from the lock file is withheld.
+
+    Args:
+        results: For a model: of very many tools it is shown few and can search, and long results are kept here.
+    """
+    from corral.tools import Artifacts, Pins, Toolbox, load_mcp_config
 
     servers = load_mcp_config(config) if config is not None else []
     known = Pins.load(pins) if pins is not None and pins.exists() else None
-    return Toolbox(*servers, strict=strict, pins=known)
+    if results is None:
+        return Toolbox(*servers, strict=strict, pins=known)
+    kept = Artifacts(results, keep_days=7)
+    return Toolbox(*servers, strict=strict, pins=known, max_offered=30, artifacts=kept)
 
 
 def make_memory(settings: Settings, wanted: bool, stack: ExitStack) -> Memory | None:

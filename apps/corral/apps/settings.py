@@ -77,6 +77,10 @@ class Settings(BaseSettings):
         return self.home / "memory"
 
     @property
+    def results(self) -> Path:
+        return self.home / "results"
+
+    @property
     def audit(self) -> Path:
         return self.home / "audit.jsonl"
 

@@ -117,7 +117,7 @@ def make_unattended(
     by_file = work.agent is not None and options["policy_file"] is None
     return make_agent(
         # Strict: a script that lacks its tools should stop, not do something else.
-        make_toolbox(options["mcp_config"], strict=True, pins=LOCK),
+        make_toolbox(options["mcp_config"], strict=True, pins=LOCK, results=read_settings().results),
         read_settings(),
         options,
         stack,

@@ -5,20 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import anyio
+
 from corral.policy import Admission, Label
-from corral.tools.observation import Json, Observation
+from corral.tools.observation import Observation
+from corral.tools.selection import select_by_path, select_by_pointer
 from corral.tools.tool import Effect, Tool
 
 __all__ = ["Artifacts"]
 
 _MAX_PART: Final = 20_000
 _LABEL: Final = ".label"
+_NAME: Final = re.compile(r".+-[0-9a-f]+\.(json|txt)(\.label)?")
 _SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
@@ -26,6 +33,10 @@ _SCHEMA: Final[dict[str, Any]] = {
         "pointer": {
             "type": "string",
             "description": "JSON Pointer into a JSON result, such as /items/0/name; empty for all of it.",
+        },
+        "path": {
+            "type": "string",
+            "description": "Or a JSONPath query that finds several values, such as $.items[?@.price > 10].name.",
         },
         "offset": {"type": "integer", "description": "Characters to skip.", "default": 0},
         "length": {"type": "integer", "description": f"Characters to read, at most {_MAX_PART}.", "default": 8000},
@@ -44,12 +55,16 @@ class Artifacts:
     Args:
         folder: Made when the first result is kept.
         max_chars: Of a result that is given whole; of a longer one, head and tail are.
+        keep_days: Older files are removed from the folder when the toolbox is opened; None keeps all.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, max_chars: int = 20_000) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], *, max_chars: int = 20_000, keep_days: float | None = None
+    ) -> None:
         self.name = "results"
         self._folder = Path(folder)
         self._max_chars = max_chars
+        self._keep_days = keep_days
         self._labels: dict[str, Label] = {}
         self._tool = Tool(
             "read_result",
@@ -64,13 +79,13 @@ class Artifacts:
     def shorten(self, tool: str, observation: Observation) -> Observation:
         """The observation itself, or one with head and tail of its text and the name of the file that has all."""
         text = observation.text
-        if len(text) <= self._max_chars:
+        if len(text) <= self._max_chars or observation.whole is not None:
             return observation
         name = self._keep(tool, observation)
         head, tail = text[: self._max_chars * 2 // 3], text[-(self._max_chars // 3) :]
         left_out = len(text) - len(head) - len(tail)
         note = f"\n[… {left_out} characters left out; read them with read_result(artifact={name!r}) …]\n"
-        return replace(observation, text=head + note + tail)
+        return replace(observation, text=head + note + tail, whole=text)
 
     async def tools(self) -> list[Tool]:
         return [self._tool]
@@ -79,6 +94,8 @@ class Artifacts:
         return await self._tool.call(arguments, admission)
 
     async def __aenter__(self) -> Self:
+        if self._keep_days is not None:
+            remove_older(self._folder, time.time() - self._keep_days * 86400)
         return self
 
     async def __aexit__(
@@ -123,36 +140,35 @@ class Artifacts:
         if label is None:
             return Observation(f"there is no result {name!r} of this run", is_error=True)
         try:
-            text = (self._folder / name).read_text(encoding="utf-8", errors="surrogatepass")
+            text = await anyio.to_thread.run_sync(self._look, name, arguments, abandon_on_cancel=True)
         except FileNotFoundError:
             return Observation(f"the result {name!r} was kept, and has been removed since", is_error=True)
-        pointer = arguments.get("pointer") or ""
-        if pointer:
-            try:
-                value = _select(json.loads(text), pointer)
-            except (ValueError, LookupError) as error:
-                return Observation(f"{pointer!r} leads nowhere in it: {error}", is_error=True, label=label)
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        except (ValueError, LookupError) as error:
+            asked = arguments.get("pointer") or arguments.get("path") or name
+            return Observation(f"{asked!r} leads nowhere in it: {error}", is_error=True, label=label)
         offset = max(0, arguments.get("offset", 0))
         part = text[offset : offset + min(max(1, arguments.get("length", 8000)), _MAX_PART)]
         left = len(text) - offset - len(part)
         return Observation(part + (f"\n[… {left} characters more]" if left > 0 else ""), label=label)
 
+    def _look(self, name: str, arguments: dict[str, Any]) -> str:
+        text = (self._folder / name).read_text(encoding="utf-8", errors="surrogatepass")
+        pointer, query = arguments.get("pointer"), arguments.get("path")
+        if pointer:
+            value = select_by_pointer(json.loads(text), pointer)
+            return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if query:
+            found, has_more = select_by_path(json.loads(text), query)
+            note = f"[the first {len(found)} of more matches]\n" if has_more else ""
+            return note + json.dumps(found, ensure_ascii=False)
+        return text
 
-def _select(value: Json, pointer: str) -> Json:
-    """What a JSON Pointer (RFC 6901) names."""
-    if not pointer.startswith("/"):
-        raise ValueError("a pointer begins with /")
-    for step in pointer.split("/")[1:]:
-        key = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(value, list):
-            if not key.isdigit() or int(key) >= len(value):
-                raise LookupError(f"a list of {len(value)} has no {key!r}")
-            value = value[int(key)]
-        elif isinstance(value, dict):
-            if key not in value:
-                raise LookupError(f"no {key!r}; there are {', '.join(list(value)[:20])}")
-            value = value[key]
-        else:
-            raise LookupError(f"{key!r} is asked of a {type(value).__name__}")
-    return value
+
+def remove_older(folder: Path, than: float) -> None:
+    """Remove the folder's own files that were last written before `than`, seconds of the epoch."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        with suppress(OSError):
+            if path.is_file() and _NAME.fullmatch(path.name) and path.stat().st_mtime < than:
+                path.unlink()

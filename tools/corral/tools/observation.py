@@ -26,6 +26,7 @@ class Observation:
         is_error: The tool failed, ran past its time or could not be reached; `text` says which.
         label: Where the content came from: untrusted, unless the tool's source is endorsed.
         contents: The source's own content blocks, untouched (for MCP, those of `mcp_types`).
+        whole: All of `text`, where that was shortened for a model.
     """
 
     text: str
@@ -33,3 +34,4 @@ class Observation:
     is_error: bool = False
     label: Label = _UNKNOWN
     contents: tuple[Any, ...] = ()
+    whole: str | None = None

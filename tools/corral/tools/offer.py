@@ -13,6 +13,9 @@ from corral.tools.tool import Effect, Tool
 __all__ = ["SEARCH", "Offer"]
 
 SEARCH: Final = "tool:toolbox/search_tools"
+_FIRST: Final = 11
+"""Of the program's own tools, at the most: with `search_tools`, a dozen."""
+_OWN: Final = ("tool:results/", "tool:local/", "agent:")
 _FOUND: Final = 5
 _SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
@@ -26,15 +29,19 @@ _SCHEMA: Final[dict[str, Any]] = {
 
 
 class Offer:
-    """At most `most` tools at first: those of the program itself, and `search_tools`; then also those that were found.
+    """At most `most` tools at first, and never more than a dozen: those of the program itself, and `search_tools`; then
+    also those that were found.
 
     All the others may be called by name as well; only they are not shown.
     """
 
     def __init__(self, tools: Sequence[Tool], most: int, found: Callable[[str, int], list[Tool]] | None = None) -> None:
         self._found = found or SearchIndex(tools).search
-        local = [tool for tool in tools if tool.resource.startswith("tool:local/")]
-        self._shown = {tool.name: tool for tool in local[: most - 1]}
+        # The sort is stable: what reads shortened results goes first, then the program's own in their order.
+        own = [tool for tool in tools if tool.resource.startswith(_OWN)]
+        local = sorted(own, key=lambda tool: not tool.resource.startswith(_OWN[0]))
+        self.first = tuple(local[: min(most - 1, _FIRST)])
+        self._shown = {tool.name: tool for tool in self.first}
         self.search = Tool(
             "search_tools",
             SEARCH,

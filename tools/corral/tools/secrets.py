@@ -32,6 +32,7 @@ def hide_secrets(observation: Observation, secrets: Iterable[str]) -> Observatio
     return replace(
         observation,
         text=hide_in_text(observation.text, known),
+        whole=None if observation.whole is None else hide_in_text(observation.whole, known),
         structured=_hide(observation.structured, known),
         contents=tuple(_hide(content, known) for content in observation.contents),
     )

@@ -179,7 +179,7 @@ class Tool:
         """What the function of `signature` returns: the structured result, without an SDK's wrapping, or text."""
         structured = observation.structured
         if structured is None:
-            return observation.text
+            return observation.text if observation.whole is None else observation.whole
         if wraps_result(self.output_schema) and isinstance(structured, dict) and len(structured) == 1:
             return structured.get("result", structured)
         return structured

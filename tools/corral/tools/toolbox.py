@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from types import TracebackType
 from typing import Any, Final, Self, cast
@@ -13,7 +13,8 @@ from corral.tools.artifacts import Artifacts
 from corral.tools.errors import ToolConfigError, ToolError, ToolSourceError
 from corral.tools.failure import explain
 from corral.tools.names import distinguish, matches
-from corral.tools.offer import Offer
+from corral.tools.observation import Observation
+from corral.tools.offer import SEARCH, Offer
 from corral.tools.pins import Pins
 from corral.tools.search import SearchIndex
 from corral.tools.source import ToolSource, as_source, refuse_twins
@@ -100,6 +101,20 @@ class Toolbox:
     def offered(self) -> tuple[Tool, ...]:
         """The tools to show a model now: all, or with `max_offered` the few that it begins with and those it found."""
         return self.tools if self._offer is None else self._offer.shown
+
+    def offered_to(self, found: Iterable[str]) -> tuple[Tool, ...]:
+        """The same for one of several who search: those of the beginning, and what this one found, by name."""
+        if self._offer is None:
+            return self.tools
+        tools = self._by_name()
+        chosen = (*self._offer.first, *(tools[name] for name in found if name in tools), self._offer.search)
+        return tuple({tool.name: tool for tool in chosen}.values())
+
+    def found_by(self, tool: Tool, observation: Observation) -> tuple[str, ...]:
+        """The names of the tools that a call found, if `tool` is the one that searches."""
+        if tool.resource != SEARCH or not isinstance(observation.structured, list):
+            return ()
+        return tuple(str(name) for name in observation.structured)
 
     @property
     def has_changed(self) -> bool:

@@ -55,7 +55,7 @@ async def opened_chat(
     approver = TerminalApprover(screen, written_consent(options["yes_to"]), grants_file=str(settings.grants))
     config: Path | None = options["mcp_config"]
     servers = load_mcp_config(config) if config is not None else []
-    toolbox = Toolbox(*servers, pins=Pins.load(LOCK) if LOCK.exists() else None, artifacts=pictures)
+    toolbox = Toolbox(*servers, pins=Pins.load(LOCK) if LOCK.exists() else None, artifacts=pictures, max_offered=30)
     policy = read_policy(options["policy_file"])
     memory = make_memory(settings, options["memory"], stack)
     audit = ChainedAudit(settings.audit)
