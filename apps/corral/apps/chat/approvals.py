@@ -75,7 +75,7 @@ class TerminalApprover:
             return Approval(request.digest, True, _BY)
         self._show(request)
         while True:
-            answer = (await self._screen.ask(_prompt(request))).strip()
+            answer = (await self._screen.ask(_prompt(request, self._screen.paper.width))).strip()
             word, _, rest = answer.partition(" ")
             match word.lower().rstrip(",:;"):
                 case "y" | "yes":
@@ -133,8 +133,10 @@ class TerminalApprover:
         self._screen.say(f"{judgement.reason}{rule}; {action.principal} for {action.user}", "dim")
 
 
-def _prompt(request: ApprovalRequest) -> str:
+def _prompt(request: ApprovalRequest, width: int) -> str:
     longest = request.judgement.grants
+    if width < 60:
+        return "y/s/a/n why: " if longest >= GrantScope.RESOURCE else "y/n why: "
     session = "[s]ession, " if longest >= GrantScope.SESSION else ""
     always = "[a]lways, " if longest >= GrantScope.RESOURCE else ""
     return f"[y]es once, {session}{always}[n]o and why: "

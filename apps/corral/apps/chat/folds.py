@@ -127,7 +127,24 @@ class Folds:
                 pass
         return None
 
+    def recall(self, event: Mapping[str, Any]) -> None:
+        """Take in an event of the journal, of a run that goes on now."""
+        own = {name: value for name, value in event.items() if name != "type"}
+        match event["type"]:
+            case "ToolCalled":
+                self.hear(ToolCalled(**own))
+            case "CellStarted":
+                self.hear(CellStarted(**own))
+            case "ToolReturned":
+                self._end(f"{event['run_id']}/{event['call_id']}", event["outcome"], event["seconds"], None)
+            case "CellFinished":
+                self._end(f"{event['run_id']}/{event['cell']}", "ok", event["seconds"], None)
+            case _:
+                pass
+
     def _begin(self, key: str, fold: Fold, inside: Fold | None) -> None:
+        if key in self._open:
+            return
         if inside is None:
             self.all.append(fold)
             fold.number = len(self.all)

@@ -53,6 +53,10 @@ class Keyboard(Protocol):
         """The answer to a question; a line that is being typed is put aside. `read` must be awaited meanwhile."""
         ...
 
+    def idle(self) -> None:
+        """Nothing goes on: whoever looks may type."""
+        ...
+
     def refresh(self) -> None:
         """Something that is drawn has changed."""
         ...
@@ -61,8 +65,12 @@ class Keyboard(Protocol):
         """Let `read` raise EOFError."""
         ...
 
+    def print(self, text: str) -> None:
+        """Print rendered text, whole lines, above the line that is typed."""
+        ...
+
     def opened(self) -> AbstractContextManager[None]:
-        """Printing goes above the line that is typed in between."""
+        """In between, what others print goes above the line, too."""
         ...
 
 
@@ -129,6 +137,9 @@ class LineKeyboard:
             buffer.cursor_position = len(buffer.text)
             self.refresh()
 
+    def idle(self) -> None:
+        pass
+
     def refresh(self) -> None:
         self._lines.app.invalidate()
 
@@ -136,6 +147,18 @@ class LineKeyboard:
         self._left = True
         if self._lines.app.is_running and not self._lines.app.is_done:
             self._lines.app.exit(exception=EOFError())
+
+    def print(self, text: str) -> None:
+        app = self._lines.app
+        if app.is_running:
+            # Not prompt_toolkit's in_terminal: it gives the terminal back its own line editing for a moment, in which a
+            # Ctrl-C throws away what was typed.
+            app.renderer.erase()
+        app.output.write_raw(text)
+        app.output.flush()
+        if app.is_running:
+            app.renderer.request_absolute_cursor_position()
+            app.invalidate()
 
     def opened(self) -> AbstractContextManager[None]:
         return patch_stdout(raw=True)
@@ -204,7 +227,6 @@ class PlainKeyboard:
         if not self._reading:
             self._reading = True
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._readable)
-        _write("> ")
         while True:
             line = await self._lines.get()
             if line is None:
@@ -231,12 +253,18 @@ class PlainKeyboard:
         finally:
             self._question = None
 
+    def idle(self) -> None:
+        _write("> ")
+
     def refresh(self) -> None:
         pass
 
     def leave(self) -> None:
         self._stop()
         self._lines.put_nowait(None)
+
+    def print(self, text: str) -> None:
+        _write(text)
 
     def opened(self) -> AbstractContextManager[None]:
         return nullcontext()

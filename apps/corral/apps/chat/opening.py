@@ -100,7 +100,7 @@ async def opened_chat(
         )
         _take_mode(chat, Mode(options["mode"]))
         repl = Repl(chat, picks=options["resumed"] == "")
-        screen.keyboard = _keyboard(chat, repl, settings.home / "chat_history")
+        screen.use(_keyboard(chat, repl, settings.home / "chat_history"))
         yield repl
 
 

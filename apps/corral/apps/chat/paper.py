@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import os
 import re
-import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rich.console import Console, RenderableType
 from rich.markdown import Markdown
@@ -31,18 +30,20 @@ class Paper:
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._environ = dict(environ)
+        self.out: Callable[[str], None] = _to_stdout
+        """Where rendered text goes."""
         self.is_plain = environ.get("TERM", "") in ("", "dumb", "unknown")
         self.theme: Theme = THEMES["mono" if environ.get("NO_COLOR") else "dark"]
 
     @property
     def width(self) -> int:
         """Columns of the terminal now."""
-        return max(20, shutil.get_terminal_size().columns)
+        return max(20, _size().columns)
 
     @property
     def height(self) -> int:
         """Lines of the terminal now."""
-        return max(5, shutil.get_terminal_size().lines)
+        return max(5, _size().lines)
 
     def render(self, thing: RenderableType, *, width: int | None = None) -> str:
         """`thing` as text with the terminal's own colours."""
@@ -90,5 +91,17 @@ class Paper:
 
     def write(self, text: str) -> None:
         """Hand rendered text to the terminal."""
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        self.out(text)
+
+
+def _size() -> os.terminal_size:
+    """The terminal's own word, not that of COLUMNS: the line editor goes by it, too."""
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ is not None else 1)
+    except OSError:
+        return os.terminal_size((80, 24))
+
+
+def _to_stdout(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

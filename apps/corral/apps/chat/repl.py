@@ -104,6 +104,7 @@ class Repl:
             self._screen.warn("INSECURE: in shadow mode nothing is refused, it is only written down")
 
     def _take(self, line: str) -> None:
+        self._interrupted = 0.0
         if line in ("/exit", "/quit"):
             self._leave()
         elif line:
@@ -111,6 +112,8 @@ class Repl:
             if self._work is not None:
                 self._screen.queued.append(line)
                 self._screen.refresh()
+        elif self._work is None:
+            self._idle()
 
     async def _take_lines(self) -> None:
         """Do what the lines say, one after the other; a turn that was cut off comes before them."""
@@ -122,6 +125,8 @@ class Repl:
         elif self._chat.conversation.is_loaded:
             await self._interruptible(self._go_on())
         while True:
+            if self._lines.empty():
+                self._idle()
             line = await self._lines.get()
             if line in self._screen.queued:
                 self._screen.queued.remove(line)
@@ -196,6 +201,10 @@ class Repl:
 
     async def _exit(self, _: str) -> None:
         self._leave()
+
+    def _idle(self) -> None:
+        if self._screen.keyboard is not None:
+            self._screen.keyboard.idle()
 
     def _leave(self) -> None:
         if self._screen.keyboard is not None:

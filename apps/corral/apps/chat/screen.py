@@ -58,6 +58,11 @@ class Screen:
         self._said = ""
         self._busy_since: float | None = None
 
+    def use(self, keyboard: Keyboard) -> None:
+        """Print and ask there from now on."""
+        self.keyboard = keyboard
+        self.paper.out = keyboard.print
+
     @property
     def is_busy(self) -> bool:
         return self._busy_since is not None
@@ -182,7 +187,7 @@ class Screen:
         for fold in self.folds.end_all():
             self.show(fold)
         self._show_outputs(event)
-        if event.reason != "done":
+        if event.reason not in ("done", "cancelled"):
             self.warn(event.detail or f"the turn ended: {event.reason}")
         cost = f", ${event.usage.cost_usd:.4f}" if event.usage.cost_usd is not None else ""
         steps, calls = _counted(event.steps, "step"), _counted(event.tool_calls, "call")

@@ -38,10 +38,18 @@ def turns(chat: Chat) -> list[Command]:
 
 async def go_on(chat: Chat) -> None:
     """Go on with the turn that was cut off, if one was."""
-    session = chat.conversation.session
-    if session.unfinished is not None and chat.has_model:
-        chat.screen.say("going on with the turn that was cut off; Ctrl-C stops it", "dim")
-        await session.resume()
+    session, journal = chat.conversation.session, chat.conversation.agent.journal
+    run_id = session.unfinished
+    if run_id is None or journal is None:
+        return
+    chat.screen.echo(" ".join(str(value) for value in journal.record(run_id).inputs.values()))
+    if not chat.has_model:
+        chat.screen.warn("this turn was cut off; with a model, `corral chat -c --model ...` goes on with it")
+        return
+    chat.screen.say("going on with the turn that was cut off; Ctrl-C stops it", "dim")
+    for event in journal.events(run_id):
+        chat.screen.folds.recall(event)
+    await session.resume()
 
 
 def show_last(chat: Chat) -> None:
