@@ -16,7 +16,7 @@ from dspy.lm15 import Message
 from corral.agents.codec import message_from_json
 from corral.agents.errors import JournalError
 from corral.agents.lineage import delegated, forget_below, heads
-from corral.agents.records import TRACES, Opening, RunRecord, StoredStep, delete_runs, read_record, read_traces
+from corral.agents.records import Opening, RunRecord, StoredStep, delete_runs, read_record, read_traces
 from corral.agents.schema import SCHEMA_VERSION
 from corral.agents.writer import Change, StepRow, Writer
 from corral.policy import Event, RunFinished, Traces
@@ -123,8 +123,7 @@ class Journal:
 
     def traces(self, run_id: str) -> Traces:
         """What the turns of a session had read up to the end of one run; unknown is untrusted."""
-        rows = self._read("SELECT data FROM steps WHERE run_id = ? AND name = ? AND data IS NOT NULL", run_id, TRACES)
-        return read_traces(run_id, json.loads(rows[0]["data"]) if rows else None)
+        return read_traces(run_id, self._read)
 
     def record(self, run_id: str) -> RunRecord:
         """What is known of one run.

@@ -10,10 +10,11 @@ from typing import Any, Self
 
 from pydantic_core import to_jsonable_python
 
+from corral.agents.additions import added
 from corral.agents.errors import JournalError
 from corral.agents.journal import Journal
 from corral.agents.recorded import ContinuedEmitter, RecordedApprover, RecordedSteps
-from corral.agents.records import TRACES, Opening, RunRecord
+from corral.agents.records import SINCE, TRACES, Opening, RunRecord
 from corral.agents.start import Start
 from corral.agents.steps import InlineSteps, Steps
 from corral.policy import Approver, Emitter, RunStarted, Sink, Traces
@@ -76,7 +77,7 @@ class Life:
         """Keep what the run has read, for the next turn of its session; what can't be kept is then untrusted."""
         if self.journal is not None and self.start.session_id is not None:
             with suppress(JournalError):
-                self.journal.keep(self.run_id, TRACES, self.traces.to_json())
+                self.journal.keep(self.run_id, TRACES, self._traces_to_keep())
 
     @property
     def run_id(self) -> str:
@@ -109,7 +110,7 @@ class Life:
         start = self.start
         if self.journal is not None and start.resumed is None:
             before = start.messages[self.heard :]
-            traces = self.traces if start.session_id is not None else None
+            traces = self._traces_to_keep() if start.session_id is not None else None
             self.journal.begin(
                 Opening(self.run_id, self.inputs, tuple(before), start.session_id, start.previous, traces)
             )
@@ -125,6 +126,13 @@ class Life:
                 parent_step=above[1],
             )
         )
+
+    def _traces_to_keep(self) -> dict[str, Any]:
+        """As JSON; where the run goes on from another of the journal, only what came since."""
+        start, now = self.start, self.traces.to_json()
+        if start.kept is None or start.previous is None or start.resumed is not None:
+            return now
+        return {SINCE: added(start.kept, now)}
 
 
 def _traces(start: Start, otherwise: Traces) -> Traces:

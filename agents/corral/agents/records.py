@@ -10,18 +10,21 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dspy.lm15 import Message
 
+from corral.agents.additions import joined
 from corral.agents.codec import message_from_json, message_to_json
 from corral.agents.errors import JournalError
 from corral.policy import Traces
 
-__all__ = ["TRACES", "Opening", "RunRecord", "StoredStep", "delete_runs", "read_record", "read_traces"]
+__all__ = ["SINCE", "TRACES", "Opening", "RunRecord", "StoredStep", "delete_runs", "read_record", "read_traces"]
 
 TRACES = "traces"
 """The step that keeps what a run of a session had read at its end."""
+SINCE = "since"
+"""The one key of what was kept as an addition to the run before."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Opening:
         inputs: JSON values by name.
         messages: The conversation before it that no earlier run of the journal holds; the run's own events do.
         previous: The run whose conversation this one goes on from.
-        traces: What that conversation had read.
+        traces: What that conversation had read, as JSON: whole, or what came since the run `previous`.
     """
 
     run_id: str
@@ -48,7 +51,7 @@ class Opening:
     messages: Sequence[Message] = ()
     session_id: str | None = None
     previous: str | None = None
-    traces: Traces | None = None
+    traces: Mapping[str, Any] | None = None
 
     def insert(self, connection: sqlite3.Connection) -> None:
         opening: dict[str, Any] = {
@@ -56,7 +59,7 @@ class Opening:
             "messages": [message_to_json(message) for message in self.messages],
         }
         if self.traces is not None:
-            opening["traces"] = self.traces.to_json()
+            opening["traces"] = self.traces
         connection.execute(
             "INSERT INTO runs (run_id, agent, kind, model, started, session_id, previous, opening) "
             "VALUES (?, '', '', '', 0, ?, ?, ?)",
@@ -124,12 +127,48 @@ def read_record(path: Path, run_id: str, read: Callable[..., list[sqlite3.Row]])
         last_seq=times[-1]["seq"] if times else 0,
         seconds=_seconds(times),
         alive=_owner(row["owner"]) if row["finished"] is None else None,
-        traces=read_traces(run_id, opening.get("traces")) if row["session_id"] is not None else Traces(),
+        traces=_opened_with(row, opening.get("traces"), read) if row["session_id"] is not None else Traces(),
     )
 
 
-def read_traces(run_id: str, kept: Any) -> Traces:
-    """What was kept of what was read; where nothing was, it may have been anything."""
+def read_traces(run_id: str, read: Callable[..., list[sqlite3.Row]]) -> Traces:
+    """What the turns of a session had read up to the end of one run; where nothing was kept, that may be anything."""
+    return _traces(run_id, _kept_at_the_end(run_id, read))
+
+
+def _opened_with(row: sqlite3.Row, kept: Any, read: Callable[..., list[sqlite3.Row]]) -> Traces:
+    if isinstance(kept, dict) and SINCE in kept:
+        before = _kept_at_the_end(row["previous"], read) if row["previous"] is not None else None
+        kept = _on_top(before, cast("dict[str, Any]", kept))
+    return _traces(row["run_id"], kept)
+
+
+def _kept_at_the_end(run_id: str, read: Callable[..., list[sqlite3.Row]]) -> Any | None:
+    """The JSON of what was read up to the end of a run: each turn of its session keeps what it added."""
+    rows = read(
+        "WITH RECURSIVE chain (run_id, place) AS (SELECT ?, 0 UNION ALL SELECT runs.previous, place + 1 FROM chain "
+        "JOIN runs ON runs.run_id = chain.run_id WHERE runs.previous IS NOT NULL) "
+        "SELECT steps.data FROM chain LEFT JOIN steps ON steps.run_id = chain.run_id AND steps.name = ? "
+        "ORDER BY chain.place DESC",
+        run_id,
+        TRACES,
+    )
+    kept: Any = None
+    for row in rows:
+        kept = _on_top(kept, None if row["data"] is None else json.loads(row["data"]))
+    return kept
+
+
+def _on_top(before: Any, data: dict[str, Any] | None) -> Any | None:
+    if data is None or SINCE not in data:
+        return data
+    try:
+        return None if before is None else joined(before, data[SINCE])
+    except (AttributeError, KeyError, TypeError):
+        return None
+
+
+def _traces(run_id: str, kept: Any) -> Traces:
     try:
         return Traces.from_json(kept)
     except (AttributeError, KeyError, TypeError, ValueError):

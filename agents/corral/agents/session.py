@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -24,10 +24,12 @@ __all__ = ["Session"]
 
 @dataclass(frozen=True)
 class _Kept:
-    """How far the agent's journal holds the conversation: the run that ends there, and the messages up to it."""
+    """How far the agent's journal holds the conversation: the run that ends there, the messages up to it, and what was
+    read for them, as JSON."""
 
     run_id: str
     messages: tuple[Message, ...]
+    traces: Mapping[str, Any]
 
     def begins(self, messages: Sequence[Message]) -> bool:
         return len(messages) >= len(self.messages) and all(
@@ -85,8 +87,8 @@ class Session:
         until = last["previous"] if journal.is_cut_off(last) else last["run_id"]
         if until is not None:
             session.messages = journal.messages(until)
-            session._kept = _Kept(until, tuple(session.messages))
             session._traces = journal.traces(until)
+            session._kept = _Kept(until, tuple(session.messages), session._traces.to_json())
             session._loaded = until
             _drop_unanswered(session.messages)
         return session
@@ -186,6 +188,7 @@ class Session:
             previous=kept.run_id if kept else None,
             heard=len(kept.messages) if kept else 0,
             traces=self._traces,
+            kept=kept.traces if kept else None,
         )
 
     async def _turn(self, run: Callable[[Start], Any], start: Start) -> Result:
@@ -193,7 +196,9 @@ class Session:
         try:
             result: Result = await run(start)
             # A summary stands in no event: the next turn's run has to say it all again.
-            self._kept = None if result.compactions else _Kept(result.run_id, tuple(self.messages))
+            self._kept = (
+                None if result.compactions else _Kept(result.run_id, tuple(self.messages), self._traces.to_json())
+            )
             return result
         finally:
             _drop_unanswered(self.messages)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from dspy.lm15 import Message
 
@@ -29,6 +31,7 @@ class Start:
         caller: The run that it works for.
         traces: What the conversation so far has read; the run adds to them. None is nothing, or where there are
             messages, nobody knows what.
+        kept: What of that the journal has, as JSON, with the run `previous`.
     """
 
     sinks: tuple[Sink, ...] = ()
@@ -42,3 +45,4 @@ class Start:
     steps: Steps | None = None
     caller: Caller | None = None
     traces: Traces | None = None
+    kept: Mapping[str, Any] | None = None
