@@ -20,7 +20,6 @@ from typing import Any
 from corral.agents import Journal, ReAct, Session
 from corral.agents.testing import Reply, scripted_lm
 
-
 TIMES = 60
 
 
