@@ -5,6 +5,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -149,16 +151,58 @@ async def test_a_folder_that_can_not_be_made_is_a_typed_error(tmp_path: Path, sc
         await Held(Memory(tmp_path / "file" / "data")).recall("x", scope)
 
 
-async def test_a_full_disk_is_a_typed_error_and_what_was_stored_stays(folder: Path, scope: Scope) -> None:
-    async with Memory(folder) as memory:
-        held = Held(memory)
-        await held.remember(scope, "first")
-        # As a full disk does to SQLite: no more pages than there are.
-        with memory._open().database.reading() as connection:
-            connection.execute("pragma max_page_count = 1")
-        with pytest.raises(StoreUnavailable, match="full"):
-            await held.remember(scope, *("x" * 10_000 for _ in range(20)))
-        assert await held.texts("first", scope) == ["first"]
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Generator[Path]:
+    """A file system of 4 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, stderr=subprocess.DEVNULL).returncode != 0:
+        pytest.skip("a file system can be mounted by root alone, and not in every container")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def enlarge(disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=16m", str(disk)], check=True)
+
+
+async def write_until_it_fails(held: Held, scope: Scope, acknowledged: list[str]) -> None:
+    for number in range(100):
+        await held.remember(scope, f"turn {number} " + os.urandom(60_000).hex())
+        acknowledged.append(f"turn {number}")
+
+
+async def test_on_a_full_disk_writing_is_a_typed_error_and_what_was_acknowledged_stays(
+    small_disk: Path, scope: Scope
+) -> None:
+    acknowledged: list[str] = []
+    async with Memory(small_disk / "data") as memory:
+        with pytest.raises(StoreUnavailable, match=r"full|I/O"):
+            await write_until_it_fails(Held(memory), scope, acknowledged)
+        assert 5 < len(acknowledged) < 100
+        assert (await Held(memory).recall("turn 3", scope))[0].text.startswith("turn 3 ")
+    async with Memory(small_disk / "data") as memory:
+        kept = [" ".join(line["text"].split()[:2]) for line in await Held(memory).export(scope)]
+        assert kept == acknowledged
+    connection = sqlite3.connect(small_disk / "data" / "memory.db")
+    assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
+    connection.close()
+    enlarge(small_disk)
+    async with Memory(small_disk / "data") as memory:
+        await Held(memory).remember(scope, "there is room again")
+        assert "there is room again" in await Held(memory).texts("room again", scope)
+
+
+async def test_a_huge_text_is_cut_in_the_middle_and_an_empty_one_skipped(held: Held, scope: Scope) -> None:
+    receipt = await held.remember(scope, "needle " + "hay " * 1_000_000, "", " \n\t", "\0", "\ud800")
+    assert receipt.skipped == 2
+    text = (await held.export(scope))[0]["text"]
+    assert len(text) < 1_000_100
+    assert "characters not stored" in text
+    assert (await held.texts("needle", scope))[0].startswith("needle hay")
 
 
 async def test_a_closed_memory_says_so(folder: Path, scope: Scope) -> None:
@@ -178,13 +222,36 @@ async def test_only_the_user_can_read_the_files(held: Held, scope: Scope, folder
     assert open_to_others(folder) == []
 
 
-async def test_a_backup_is_whole_while_others_write(held: Held, scope: Scope, tmp_path: Path) -> None:
-    await held.remember(scope, "before")
+@contextmanager
+def writing(folder: Path) -> Generator[Callable[[int], set[str]]]:
+    """A process that writes all the time; gives a function that reads so many of its acknowledgements."""
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(folder), "w"], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert writer.stdout is not None
+    said = writer.stdout
+    try:
+        yield lambda count: {said.readline().strip() for _ in range(count)}
+    finally:
+        writer.kill()
+        said.close()
+        writer.wait(10)
+
+
+async def test_a_backup_is_whole_while_others_write(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "copy").mkdir()
-    await held.memory.backup(tmp_path / "copy" / "memory.db")
-    await held.remember(scope, "after")
-    async with Memory(tmp_path / "copy") as copy:
-        assert [line["text"] for line in await Held(copy).export(scope)] == ["before"]
+    with writing(folder) as acknowledged:
+        before = acknowledged(50)
+        async with Memory(folder) as memory:
+            await memory.backup(tmp_path / "copy" / "memory.db")
+        # Longer than what lay in the pipe when the copy was made.
+        after = acknowledged(3_000)
+    copied = await all_texts(tmp_path / "copy")
+    assert before <= copied
+    assert not after <= copied
+    connection = sqlite3.connect(tmp_path / "copy" / "memory.db")
+    assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
+    connection.close()
 
 
 IMPORTS = """
