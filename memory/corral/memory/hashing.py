@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    _Parts = tuple[NDArray[np.intp], NDArray[np.float64]]
+
 __all__ = ["HashingEmbedder"]
 
 _MAX_CHARS: Final = 8_192
-_MAX_CACHED: Final = 200_000
+_MAX_CACHED: Final = 20_000
+"""Words whose parts are kept, at some 500 bytes each."""
 
 
 class HashingEmbedder:
@@ -33,44 +36,48 @@ class HashingEmbedder:
 
     def __init__(self, dim: int = 256) -> None:
         self.dim: Final = dim
-        self.name: Final = "hashing-1"
-        self._slots: dict[str, tuple[int, float]] = {}
+        self.name: Final = "hashing-2"
+        self._words: dict[str, _Parts] = {}
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         import numpy as np  # here, so that `import corral.memory` stays light
 
         vectors = np.zeros((len(texts), self.dim), np.float32)
         for vector, text in zip(vectors, texts, strict=True):
-            for feature, weight in _features(text[:_MAX_CHARS]).items():
-                slot, sign = self._slot(feature)
-                vector[slot] += sign * (weight if weight < 1 else 1 + math.log(weight))
+            said = words(text[:_MAX_CHARS])
+            kept = [word for word in said if word not in STOPWORDS] or said
+            if not kept:
+                continue
+            parts = [self._parts(word, count) for word, count in Counter(kept).items()]
+            pairs = [self._slot(" ".join(pair)) for pair in pairwise(kept)]
+            slots = np.concatenate([slots for slots, _ in parts] + [np.array([slot for slot, _ in pairs], np.intp)])
+            values = np.concatenate([values for _, values in parts] + [np.array([sign * 0.5 for _, sign in pairs])])
+            vector += np.bincount(slots, values, self.dim)
             length = math.sqrt(float(vector @ vector))
             if length:
                 vector /= length
         return vectors
 
+    def _parts(self, word: str, count: int) -> _Parts:
+        """Where a word and its parts go, and with which values."""
+        import numpy as np
+
+        found = self._words.get(word)
+        if found is None:
+            grams = list(_grams(f"<{word}>"))
+            hashed = [(*self._slot(word), 1.0), *((*self._slot(gram), 1 / math.sqrt(len(grams))) for gram in grams)]
+            slots = np.array([slot for slot, _, _ in hashed], np.intp)
+            found = slots, np.array([sign * weight for _, sign, weight in hashed])
+            if len(self._words) < _MAX_CACHED:
+                self._words[word] = found
+        if count == 1:
+            return found
+        slots, values = found
+        return slots, values * (1 + math.log(count))
+
     def _slot(self, feature: str) -> tuple[int, float]:
-        slot = self._slots.get(feature)
-        if slot is None:
-            code = zlib.crc32(feature.encode())
-            slot = (code >> 1) % self.dim, 1.0 if code & 1 else -1.0
-            if len(self._slots) < _MAX_CACHED:
-                self._slots[feature] = slot
-        return slot
-
-
-def _features(text: str) -> dict[str, float]:
-    said = words(text)
-    kept = [word for word in said if word not in STOPWORDS] or said
-    features: defaultdict[str, float] = defaultdict(float)
-    for word in kept:
-        features[word] += 1
-        grams = list(_grams(f"<{word}>"))
-        for gram in grams:
-            features[gram] += 1 / math.sqrt(len(grams))
-    for pair in pairwise(kept):
-        features[" ".join(pair)] += 0.5
-    return features
+        code = zlib.crc32(feature.encode("utf-8", "replace"))
+        return (code >> 1) % self.dim, 1.0 if code & 1 else -1.0
 
 
 def _grams(word: str) -> Iterator[str]:

@@ -43,6 +43,7 @@ insert into quarantined_text(quarantined_text, rank) values('rank', 'bm25(0.0, 1
 _SECOND = """
 drop table trusted_text;
 drop table quarantined_text;
+drop index item_session;
 alter table item add column words integer not null default 0;
 create virtual table word_index using fts5(
     words, content='', columnsize=0, detail=none, tokenize='porter ascii');
