@@ -16,6 +16,8 @@ from corral.agents.collaborators import Collaborators, check_collaborators, tool
 from corral.agents.definition import Definition
 from corral.agents.door import run_in_background
 from corral.agents.errors import DefinitionError
+from corral.agents.guards import Guard
+from corral.agents.hooks import Hook, load_plugins
 from corral.agents.journal import Journal
 from corral.agents.kit import Kit
 from corral.agents.life import Life
@@ -78,6 +80,10 @@ class Agent(dspy.Module):
         observation_chars: Longer results are cut in the middle before the model sees them.
         untrusted_inputs: Names of inputs whose text is not the user's, such as a page to be summed up: no value that
             only they state is one that the user asked for.
+        input_guards, output_guards: What may enter a run, and what may leave it; asked in order. With output guards no
+            text is streamed.
+        plugins: Hooks, and names of those that installed packages offer; asked in order, also about what the agents do
+            that this one delegates to.
 
     Raises:
         DefinitionError: The signature or the model can't be used.
@@ -109,6 +115,9 @@ class Agent(dspy.Module):
         cell_timeout: float = 30.0,
         observation_chars: int = 16_000,
         untrusted_inputs: Sequence[str] = (),
+        input_guards: Sequence[Guard] = (),
+        output_guards: Sequence[Guard] = (),
+        plugins: Sequence[str | Hook] = (),
     ) -> None:
         super().__init__()  # pyright: ignore[reportUnknownMemberType] - DSPy's own is not annotated
         check_collaborators(policy=policy, limits=limits, memory=memory, approver=approver, tools=tools)
@@ -143,6 +152,9 @@ class Agent(dspy.Module):
             own_policy=own_policy,
             throttles=(RateLimits(policy.rates),) if policy.rates else (),
             untrusted_inputs=frozenset(untrusted_inputs),
+            hooks=(*load_plugins(plugins), *(guard for guard in output_guards if isinstance(guard, Hook))),
+            input_guards=tuple(input_guards),
+            output_guards=tuple(output_guards),
         )
         self._definition = Definition(
             signature=signature if isinstance(signature, str) else read.written,
@@ -331,7 +343,9 @@ class Agent(dspy.Module):
         assembly = Assembly(given, life, mode)
         if not start.messages:
             start.messages.extend(opening(signature, role.demos))
-        loop = assembly.loop(model, role, inputs)  # what is defined wrongly is said here, before anything is written
+        inputs, refused = await assembly.enter(inputs)
+        # What is defined wrongly is said here, before anything is written.
+        loop = assembly.loop(model, role, inputs, refused)
         life.begin(self.name, model.name, type(self).__name__)
         try:
             return await loop.run()

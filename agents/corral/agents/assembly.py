@@ -6,12 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from corral.agents.acting import Acting
+from corral.agents.border import Border
 from corral.agents.caller import Caller
 from corral.agents.cells import Cells
 from corral.agents.collaborators import Collaborators
 from corral.agents.effects import Effects
 from corral.agents.ending import Progress
+from corral.agents.guards import Refused
+from corral.agents.hooks import Hooks, RunView
 from corral.agents.life import Life
 from corral.agents.loop import Loop, Task
 from corral.agents.model import Model
@@ -47,6 +52,7 @@ class Assembly:
     Attributes:
         effects: The run's only way to cause anything.
         calls: Its tool calls, whoever makes them.
+        border: What may enter it, and what may leave it.
     """
 
     def __init__(self, given: Collaborators, life: Life, mode: Mode) -> None:
@@ -56,7 +62,9 @@ class Assembly:
         gate = _gate(given, life, mode, provenance)
         caller = Caller(given, gate, life, mode, life.principals(given.name), given.throttles)
         principal, user = f"agent:{given.name}", f"user:{given.user}"
-        self.effects = Effects(gate, life.steps, principal, user, provenance, caller=caller)
+        hooks = Hooks(given.hooks, RunView(life.run_id, caller.principals, given.user), life.emitter)
+        self.effects = Effects(gate, life.steps, principal, user, provenance, caller=caller, hooks=hooks)
+        self.border = Border(given.input_guards, given.output_guards, hooks, self.effects, life.emitter)
         self.calls = ToolCalls(given.kit.toolbox, self.effects, life.emitter, given.observation_chars, given.artifacts)
 
     def tell_caller(self, usage: Usage, unknown: Sequence[str]) -> None:
@@ -65,6 +73,17 @@ class Assembly:
         if caller is not None:
             named = tuple(f"{self._given.name}/{step}" for step in unknown)
             caller.below.add(usage, self.effects.gate.budget.spent, named)
+
+    async def enter(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Refused | None]:
+        """The inputs that the run may have, and why it may not have them."""
+        try:
+            given = await self.border.enter(inputs)
+        except Refused as error:
+            return dict(inputs), error
+        if given != inputs:
+            self._life.inputs.clear()
+            self._life.inputs.update(to_jsonable_python(given, fallback=str))
+        return given, None
 
     def introduce(self, role: Role, inputs: Mapping[str, Any]) -> Label:
         """Note whose text the run starts from: its instructions are the program's, its inputs the user's, except what
@@ -88,8 +107,12 @@ class Assembly:
                 label = label.join(provenance.observe(source, text, Label.untrusted(source)))
         return label
 
-    def loop(self, model: Model, role: Role, inputs: Mapping[str, Any]) -> Loop:
-        """The loop over all of them; await its `run` once."""
+    def loop(self, model: Model, role: Role, inputs: Mapping[str, Any], refused: Refused | None = None) -> Loop:
+        """The loop over all of them; await its `run` once.
+
+        Args:
+            refused: Why the run may not have its inputs: then it ends at once.
+        """
         given, effects, life = self._given, self.effects, self._life
         label = self.introduce(role, inputs)
         progress = Progress(role.signature)
@@ -97,8 +120,10 @@ class Assembly:
         start = life.start
         scope = Scope(given.user, given.name, start.session_id, life.run_id)
         remembering = Remembering(given.memory, role.signature.render(inputs), label, scope, effects, life.emitter)
-        task = Task(remembering, start.messages, life.heard, start.stream_text)
-        return Loop(lambda native: self._offer(role, native), model, effects, life.emitter, acting, progress, task)
+        task = Task(remembering, start.messages, life.heard, start.stream_text, refused)
+        return Loop(
+            lambda native: self._offer(role, native), model, effects, life.emitter, acting, progress, task, self.border
+        )
 
     def _cells(self, role: Role) -> Cells | None:
         given = self._given
@@ -120,7 +145,8 @@ class Assembly:
         sandbox = kit.sandbox if role.actions & Actions.CODE else None
         network = self.effects.network()
         tools = kit.toolbox.offered_to(self.calls.found)
-        return make_offer(role.instructions, role.signature, native, tools, sandbox, role.actions, network)
+        instructions = self.border.instructions(role.instructions)
+        return make_offer(instructions, role.signature, native, tools, sandbox, role.actions, network)
 
 
 def _gate(given: Collaborators, life: Life, mode: Mode, provenance: Provenance) -> Gate:

@@ -169,6 +169,7 @@ class Caller:
             grants=above.grants,
             sinks=_once((*above.sinks, *self.life.start.sinks, *given.sinks)),
             journal=journal,
+            hooks=(*above.hooks, *(hook for hook in given.hooks if hook not in above.hooks)),
             throttles=self.throttles + _rates(given.own_policy),
         )
         run_id = start.run_id or self._run_id(given.name, inputs)

@@ -22,6 +22,7 @@ class CellOutcome:
         ran: Whether its code ran at all.
         names_kept: Whether names of earlier cells are still defined after it.
         unknown: Calls of it that were cut off by a crash, so that nobody knows what they did.
+        printed: What it gave, if hooks made `text` of it.
     """
 
     text: str
@@ -31,6 +32,12 @@ class CellOutcome:
     ran: bool = True
     names_kept: bool = True
     unknown: tuple[str, ...] = ()
+    printed: str | None = None
+
+    @property
+    def own(self) -> str:
+        """What it gave, whatever hooks have made of that."""
+        return self.text if self.printed is None else self.printed
 
 
 CELL: Codec[CellOutcome] = json_codec(CellOutcome)
@@ -47,5 +54,5 @@ def check_same(cell: str, before: CellOutcome, now: CellOutcome) -> None:
     """
     if before.error != now.error:
         raise ReplayDiverged(cell, f"it ended with {now.error or 'no error'}, before with {before.error or 'no error'}")
-    if _PASSING.sub("", before.text) != _PASSING.sub("", now.text) or before.submitted != now.submitted:
+    if _PASSING.sub("", before.own) != _PASSING.sub("", now.own) or before.submitted != now.submitted:
         raise ReplayDiverged(cell, "it printed or returned something else")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from dspy.lm15 import FunctionTool
@@ -99,6 +100,9 @@ class Cells:
         self._emitter.emit(CellStarted(cell=cell, code=code, sandbox=sandbox))
         started = time.perf_counter()
         outcome = await self._execute(session, code, cell)
+        if (around := self._effects.around) is not None and around.hooks.wants("after_cell"):
+            text = await around.after_cell(cell, code, outcome.text)
+            outcome = outcome if text == outcome.text else replace(outcome, text=text, printed=outcome.text)
         await self._effects.steps.record(cell, CELL.dump(outcome))
         self._tell(cell, sandbox, outcome, time.perf_counter() - started)
         return outcome

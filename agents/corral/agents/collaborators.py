@@ -8,6 +8,8 @@ from typing import Any
 
 from corral.agents.delegation import Member, delegate
 from corral.agents.errors import DefinitionError
+from corral.agents.guards import Guard
+from corral.agents.hooks import Hook
 from corral.agents.journal import Journal
 from corral.agents.kit import Kit
 from corral.memory import Memory
@@ -28,6 +30,7 @@ class Collaborators:
     Attributes:
         kit: Tools and sandbox.
         own_policy: The policy that the agent was given; None if it takes that of whom it works for, or the safe one.
+        hooks: Asked before and after what a run does, also by those of the agents below it.
         throttles: What a team's runs share, such as the buckets of its rates.
         limits: Of one run, the policy's own among them.
         budget: What all runs spend from together.
@@ -52,6 +55,9 @@ class Collaborators:
     untrusted_inputs: frozenset[str] = frozenset()
     own_policy: Policy | None = None
     throttles: tuple[Throttle, ...] = ()
+    hooks: tuple[Hook, ...] = ()
+    input_guards: tuple[Guard, ...] = ()
+    output_guards: tuple[Guard, ...] = ()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Collaborators:
         # DSPy's optimisers copy agents: the copies spend from the same budget and write to the same journal.

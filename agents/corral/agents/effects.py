@@ -15,6 +15,8 @@ from dspy.lm15 import Request
 from corral.agents.caller import Below, Caller
 from corral.agents.errors import ReplayDiverged
 from corral.agents.generation import GENERATION, Generation
+from corral.agents.hooks import Hooks
+from corral.agents.hooks.around import Around
 from corral.agents.model import Model
 from corral.agents.steps import AT_STEP, Codec, Steps
 from corral.agents.stored import OBSERVATION, RECEIPT, RECOLLECTIONS, refusal_from_json, refusal_to_json
@@ -39,6 +41,7 @@ class Effects:
         user: On whose behalf, "user:NAME".
         provenance: Is told all that the run reads, and says what arguments derive from; usually a guard of the gate.
         caller: The run as those see it that its tools start; None lets them be runs of their own.
+        hooks: Asked before and after what it causes.
     """
 
     def __init__(
@@ -50,12 +53,14 @@ class Effects:
         provenance: Provenance | None = None,
         *,
         caller: Caller | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
         self.gate = gate
         self.steps = steps
         self._principal = principal
         self._user = user
         self._caller = caller
+        self.around = Around(hooks, gate) if hooks else None
         self._via = caller.principals[:-1] if caller is not None else ()
         self.provenance = provenance or Provenance()
         self.below = Below()
@@ -99,7 +104,14 @@ class Effects:
         async def ask(one: Model, request: Request, patience: float, /) -> Generation:
             return await self._ask(one, request, reserve, on_text, patience)
 
-        return await self.steps.call(name, lambda: model.answer(request, ask), codec=GENERATION, effect="read")
+        async def answered() -> Generation:
+            if self.around is None:
+                return await model.answer(request, ask)
+            action = self._action(model.resource, "generate")
+            asked = await self.around.before_model(action, request, step)
+            return await self.around.after_model(action, asked, await model.answer(asked, ask), step)
+
+        return await self.steps.call(name, answered, codec=GENERATION, effect="read")
 
     async def _ask(
         self, model: Model, request: Request, reserve: Spend, on_text: Callable[[str], None] | None, patience: float
@@ -116,15 +128,17 @@ class Effects:
         return await self.gate.perform(self._action(resource, "generate"), effect, reserve=reserve)
 
     async def call(
-        self, tool: Tool, arguments: Mapping[str, Any], step: str, *, again: str | None = None
+        self, tool: Tool, arguments: Mapping[str, Any], step: str, *, again: str | None = None, told: bool = True
     ) -> Observation:
         """Call a tool with checked arguments.
 
         Args:
             again: The cell that is run again, if one is: then only what is recorded can be had.
+            told: Whether the model will read what it returns.
 
         Raises:
-            Denied: The policy or a person refused.
+            Denied: The policy, a hook or a person refused.
+            BadArguments: A hook made arguments of them that don't fit.
             BudgetExceeded: No call is left.
             UnknownOutcome: It must not be repeated, and an earlier process was killed while it ran.
             ReplayDiverged: `again`, and it was not called before.
@@ -135,10 +149,13 @@ class Effects:
             if again is None:
                 self.charge_below(Below.from_json(kept))
             observation = self._again(kept, OBSERVATION, _ONE_CALL if again is None else Spend())
-            return self._observed(tool, observation, given)
+            return self._observed(tool, observation, given) if told else observation
         if again is not None:
             raise ReplayDiverged(again, f"it called {tool.name} as it had not done before")
         action = self._action(tool.resource, tool.verb, given, read_only=tool.read_only, schema_hash=tool.schema_hash)
+        if self.around is not None:
+            given = await self._hooked(step, action, tool)
+            action = replace(action, arguments=given, labels=dict.fromkeys(given, self.seen))
         if action.kind is not ActionKind.MEMORY:
             # A note keeps the label of all that was read: of a page told in other words nothing can be traced.
             action = replace(action, labels=self.provenance.labels(action))
@@ -146,11 +163,31 @@ class Effects:
         async def effect(admission: Admission) -> Observation:
             with self._calling(step, tool.resource) as below:
                 codec: Codec[Observation] = Codec(lambda seen: below.beside(OBSERVATION.dump(seen)), OBSERVATION.load)
-                return await self.steps.call(
-                    step, lambda: tool.call(given, admission), codec=codec, effect=tool.effect.value
-                )
 
-        return self._observed(tool, await self._perform(step, action, effect), given)
+                async def called() -> Observation:
+                    observation = await tool.call(given, admission)
+                    if self.around is None:
+                        return observation
+                    return await self.around.after_tool(tool, given, observation, self.seen)
+
+                return await self.steps.call(step, called, codec=codec, effect=tool.effect.value)
+
+        observation = await self._perform(step, action, effect)
+        return self._observed(tool, observation, given) if told else observation
+
+    async def _hooked(self, step: str, action: Action, tool: Tool) -> dict[str, Any]:
+        """The arguments that hooks leave; a veto is recorded, like any refusal."""
+        assert self.around is not None
+        try:
+            return await self.around.before_tool(action, tool, self.seen)
+        except Denied as error:
+            await self.steps.record(step, refusal_to_json(error))
+            raise
+
+    async def below_step(self, step: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Run `work`, in which agents may start that work for this run, at this step."""
+        with self._calling(step, ""):
+            return await work()
 
     def _observed(self, tool: Tool, observation: Observation, given: dict[str, Any]) -> Observation:
         value = tool.result(observation)
@@ -216,6 +253,8 @@ class Effects:
             SandboxError: The sandbox failed.
         """
 
+        code = await self._hooked_code(code, step, again)
+
         async def effect(admission: Admission) -> Execution:
             admission.claim("code:python", "execute", {"code": code})
             return await sandbox.execute(code, variables, timeout=timeout, host=host)
@@ -224,6 +263,20 @@ class Effects:
         return await self.gate.perform(
             self._action("code:python", "execute", {"code": code}), effect, reserve=Spend() if again else _ONE_CALL
         )
+
+    async def _hooked_code(self, code: str, step: str, again: bool) -> str:
+        """The code that hooks leave; what they changed is recorded, as the cell may be run again for its names."""
+        if self.around is None or not self.around.hooks.wants("before_cell"):
+            return code
+        name = f"hook/{step}"
+        if (kept := self.steps.recorded(name)) is not None:
+            return str(kept["code"])
+        if again:
+            return code
+        changed = await self.around.before_cell(self._action("code:python", "execute", {"code": code}), step, code)
+        if changed != code and step:
+            await self.steps.record(name, {"code": changed})
+        return changed
 
     async def recall(self, memory: Memory, query: str, scope: Scope) -> list[Recollection]:
         """What memory knows about `query`.

@@ -53,6 +53,22 @@ class Progress:
         self.reason = StopReason.DONE
         return Answer(proposal, "its answer is the answer")
 
+    def release(self, outputs: dict[str, Any]) -> None:
+        """Let the answer be these outputs; what was said beside them was said of others."""
+        if outputs != self.outputs:
+            self.outputs = outputs
+            name = self.signature.text_output
+            self.text = "" if name is None else str(outputs[name])
+
+    def withhold(self) -> None:
+        """Let nobody have the answer."""
+        self.outputs, self.text = None, ""
+
+    def go_on(self) -> None:
+        """It is not over: the answer was given back."""
+        self.reason, self.detail = None, ""
+        self.repairs += 1
+
     def finish_with(self, text: str) -> str | None:
         """End with plain text where it is a whole answer; else what the model is to be told."""
         try:

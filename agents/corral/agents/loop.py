@@ -14,6 +14,7 @@ from pydantic_core import to_jsonable_python
 from corral.agents.acting import Acting
 from corral.agents.adapting import Adapting, Change
 from corral.agents.allowance import Allowance, Plan
+from corral.agents.border import Border
 from corral.agents.compaction import WindowTooSmall
 from corral.agents.conversation import Conversation
 from corral.agents.deadline import within
@@ -21,6 +22,7 @@ from corral.agents.effects import Effects
 from corral.agents.ending import Progress
 from corral.agents.errors import AgentError, ContextOverflow, DefinitionError, JournalError, ModelError
 from corral.agents.generation import Generation
+from corral.agents.guards import Refused
 from corral.agents.meter import Meter
 from corral.agents.model import Model
 from corral.agents.prompt import SUBMIT, Offer
@@ -52,12 +54,18 @@ class Task:
         messages: The conversation before the task; the run adds to it.
         heard: How many of them whoever listens has from an earlier run.
         stream_text: Whether text is emitted as it arrives.
+        refused: Why the run may not have its task.
     """
 
     remembering: Remembering
     messages: list[Message]
     heard: int = 0
     stream_text: bool = False
+    refused: Refused | None = None
+
+
+_MOST_REFUSALS = 2
+"""Answers that guards and hooks give back before the run ends."""
 
 
 class Loop:
@@ -66,6 +74,7 @@ class Loop:
     Args:
         offers: Makes what is put before the model, with function calls or in text.
         acting: Does what the model proposes, and keeps `progress` of it.
+        border: Says what may leave the run.
     """
 
     def __init__(
@@ -77,6 +86,7 @@ class Loop:
         acting: Acting,
         progress: Progress,
         task: Task,
+        border: Border,
     ) -> None:
         self._offers = offers
         self._model = model
@@ -85,6 +95,8 @@ class Loop:
         self._acting = acting
         self._progress = progress
         self._task = task
+        self._border = border
+        self._refusals = 0
         self._budget = effects.gate.budget
         self._native = model.native_tools
         self._offer = offers(self._native)
@@ -107,10 +119,13 @@ class Loop:
         """Run to the end. Cancelling it ends model, tools and cells, and is noted before it goes on."""
         task, progress = self._task, self._progress
         try:
+            if task.refused is not None:
+                raise task.refused
             self._talk.open()
             self._talk.add_task(Message.user(await task.remembering.before()))
             while progress.reason is None:
                 await self._step()
+                await self._leave()
             progress.detail = await task.remembering.after(progress.outputs) or progress.detail
         except asyncio.CancelledError:
             progress.reason = StopReason.CANCELLED
@@ -126,6 +141,8 @@ class Loop:
         except DefinitionError as error:
             progress.end(StopReason.ERROR, error)
             raise
+        except Refused as error:
+            progress.end(StopReason.DENIED, error)
         except (AgentError, SandboxError) as error:
             progress.end(StopReason.ERROR, error)
         except BaseException as error:
@@ -188,7 +205,7 @@ class Loop:
     async def _generate(self, plan: Plan) -> Generation:
         """Ask, and ask again where the prompt can be changed so that it is taken."""
         step, reserve = self._progress.steps, plan.reserve
-        on_text = self._on_text if self._task.stream_text else None
+        on_text = self._on_text if self._task.stream_text and not self._border.withholds else None
         for change in self._adapting.recorded(step):
             await self._adapt(change)
         while True:
@@ -231,6 +248,24 @@ class Loop:
         self._talk.add(self._offer.protocol.results(answers))
         if self._offer.functions and self._adapting.keeps_failing(proposals):
             self._speak_text()
+
+    async def _leave(self) -> None:
+        """Let the answer go as guards and hooks leave it; one that they refuse is given back, but not for ever."""
+        progress = self._progress
+        if progress.reason is None or progress.outputs is None:
+            return
+        try:
+            left = await self._border.leave(progress.outputs, progress.signature, progress.steps, self._talk.messages)
+        except Refused as error:
+            progress.withhold()
+            self._refusals += 1
+            if progress.reason is not StopReason.DONE or self._refusals > _MOST_REFUSALS:
+                progress.end(StopReason.DENIED, error)
+                return
+            progress.go_on()
+            self._talk.add(Message.user(f"The answer is not accepted: {error.reason}. Give another one."))
+        else:
+            progress.release(left)
 
     def _request(self, plan: Plan) -> Request:
         """The next request; if it is the last one, it takes a final answer and nothing else."""
@@ -303,4 +338,5 @@ class Loop:
             compactions=self._talk.compactions,
             spent=self._budget.spent,
             label=self._effects.seen,
+            noted=tuple(self._border.noted),
         )

@@ -25,7 +25,7 @@ class StopReason(StrEnum):
     DEPTH = "depth"
     """Agents that delegate to agents that delegate: as deep as this no agent may."""
     DENIED = "denied"
-    """The policy refused what the run can't go on without: its model."""
+    """The policy or a hook refused what the run can't go on without, or guards its task or its answers."""
     MODEL_ERROR = "model_error"
     CONTEXT = "context"
     """The task itself is longer than the model's context window."""
@@ -61,6 +61,7 @@ class Result:
         compactions: How often old steps became a summary.
         usage: Of all model calls, those of agents that it delegated to included.
         spent: What it took from its budget, with all that was delegated.
+        noted: What guards remarked on and let pass, "guard:NAME: why".
         label: Of the answer: the join of all that the model had read.
         unknown: Steps that must not be repeated and were cut off, so that nobody knows what they did.
     """
@@ -80,6 +81,7 @@ class Result:
     compactions: int = 0
     spent: Spend = field(default_factory=Spend)
     label: Label = field(default_factory=Label.user)
+    noted: tuple[str, ...] = ()
 
     @classmethod
     def not_started(cls, run_id: str, error: Denied | BudgetExceeded) -> Result:

@@ -20,6 +20,7 @@ from corral.agents.collaborators import Collaborators
 from corral.agents.effects import Effects
 from corral.agents.ending import Progress
 from corral.agents.errors import AgentError, DefinitionError, JournalError
+from corral.agents.guards import Refused
 from corral.agents.interpreter import INSTRUCTIONS, read_execution
 from corral.agents.life import Life
 from corral.agents.model import Model
@@ -67,6 +68,7 @@ class RLM(Agent):
         life = Life.of(start, inputs, given.journal, given.sinks)
         assembly = Assembly(given, life, mode)
         effects = assembly.effects
+        inputs, refused = await assembly.enter(inputs)
         life.begin(self.name, model.name, type(self).__name__)
         assembly.introduce(Role(self.signature, self.predict.signature.instructions, (), self.actions), inputs)
         progress = Progress(self.signature)
@@ -74,12 +76,18 @@ class RLM(Agent):
         interpreter = _Interpreter(bridge, given.kit.sandbox, given.cell_timeout)
         tools = [_as_dspy(tool, assembly.calls, bridge) for tool in given.kit.toolbox.tools]
         try:
+            if refused is not None:
+                raise refused
             prediction = await self._lead(bridge.lm(model), interpreter, tools, inputs)
             progress.outputs = {name: getattr(prediction, name, None) for name in self.signature.outputs}
+            progress.release(await assembly.border.leave(progress.outputs, self.signature, progress.steps, ()))
             progress.reason = StopReason.DONE
         except asyncio.CancelledError:
             progress.reason = StopReason.CANCELLED
             raise
+        except Refused as error:
+            progress.withhold()
+            progress.end(StopReason.DENIED, error)
         except Exception as error:  # noqa: BLE001 - DSPy wraps what ended it; the bridge has what it was
             progress.end(*bridge.why(error))
         finally:
