@@ -1,10 +1,12 @@
+import socket
+
 import anyio
 import anyio.lowlevel
 import dspy
 import pytest
 from dspy.primitives.code_interpreter import CodeExecutionError, CodeInterpreter, CodeInterpreterError, FinalOutput
 
-from corral.agents import Interpreter
+from corral.agents import Interpreter, run_in_background
 from corral.agents.testing import scripted_lm
 from corral.sandbox import DockerProvider, MontyProvider, SandboxProvider
 
@@ -19,8 +21,6 @@ def provider(request: pytest.FixtureRequest) -> SandboxProvider:
 
 @pytest.fixture
 def interpreter(provider: SandboxProvider) -> object:
-    from corral.agents import run_in_background
-
     with Interpreter(provider=provider) as made:
         yield made
     run_in_background(provider.close)
@@ -70,8 +70,6 @@ def turn(reasoning: str, code: str) -> str:
 
 @pytest.mark.docker
 def test_rlm_runs_its_code_in_a_container(docker_image: None) -> None:
-    from corral.agents import run_in_background
-
     provider = DockerProvider()
     replies = [
         turn("look", "import socket\nprint(socket.gethostname(), len(text))"),
@@ -85,3 +83,42 @@ def test_rlm_runs_its_code_in_a_container(docker_image: None) -> None:
         run_in_background(provider.close)
     assert prediction.count == 3
     assert len(engine.requests) == 2
+
+
+@pytest.mark.docker
+@pytest.mark.filterwarnings("ignore:.*lm15:DeprecationWarning")  # DSPy's own sub-agents call its LM in its own old way
+def test_sub_agents_of_rlm_have_sessions_of_their_own(docker_image: None) -> None:
+    provider = DockerProvider()
+    inner = "import dspy\nparts = 1\nfound = dspy.RLM('context, query -> answer')(context=text, query='how many a?')"
+    replies = [
+        turn("ask", f"{inner}\nprint(found.answer, llm_query('which fruit?'))"),
+        turn("count", "parts = 2\nSUBMIT(answer=str(context.count('a')))"),
+        "a banana",
+        turn("answer", "SUBMIT(int(found.answer) + parts)"),
+    ]
+    lm, engine = scripted_lm(replies)
+    try:
+        with dspy.context(lm=lm, interpreter_factory=Interpreter.factory(provider)):
+            prediction = dspy.RLM("text -> count: int", max_iters=4)(text="banana")
+    finally:
+        run_in_background(provider.close)
+    assert prediction.count == 3 + 1
+    assert "a banana" in str(engine.requests[3].messages)
+
+
+@pytest.mark.docker
+def test_program_of_thought_runs_its_programs_in_a_container(docker_image: None) -> None:
+    provider = DockerProvider()
+    program = "import socket\nSUBMIT({'answer': 6 * 7, 'where': socket.gethostname()})"
+    replies = [turn("Multiply.", code).replace("## code ##", "## generated_code ##") for code in ("1 / 0", program)]
+    last = "[[ ## reasoning ## ]]\nIt says so.\n\n[[ ## answer ## ]]\n42\n\n[[ ## completed ## ]]"
+    lm, engine = scripted_lm([*replies, last])
+    try:
+        with dspy.context(lm=lm, interpreter_factory=Interpreter.factory(provider)):
+            prediction = dspy.ProgramOfThought("question -> answer: int")(question="six times seven?")
+    finally:
+        run_in_background(provider.close)
+    assert prediction.answer == 42
+    assert "ZeroDivisionError" in str(engine.requests[1].messages)
+    assert socket.gethostname() not in str(engine.requests[2].messages)
+    assert '"where"' in str(engine.requests[2].messages).replace("\\", "").replace("'", '"')

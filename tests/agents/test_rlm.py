@@ -53,6 +53,35 @@ async def test_code_reads_the_input_and_asks_the_model_about_parts(sandbox: Dock
     assert recorder.of(RunFinished)[0].reason == "done"
 
 
+@pytest.mark.filterwarnings("ignore:.*lm15:DeprecationWarning")  # DSPy's own sub-agents call its LM in its own old way
+async def test_its_code_starts_sub_agents_which_are_held_like_itself(
+    sandbox: DockerProvider, recorder: Recorder
+) -> None:
+    look = (
+        "import dspy\nparts = text.split()\nprint(llm_query_batched(['colour of ' + part for part in parts[:2]]))\n"
+        "print(dspy.Predict('fruit -> taste')(fruit=parts[0]).taste)"
+    )
+    script = [
+        turn(look),
+        "yellow",
+        "red",
+        "[[ ## taste ## ]]\nsweet\n\n[[ ## completed ## ]]",
+        turn("found = dspy.RLM('context, query -> answer')(context=text, query='how many a?')\nprint(found.answer)"),
+        turn("parts = 'of its own'\nSUBMIT(answer=str(context.count('a')))"),
+        turn("SUBMIT(int(found.answer) + len(parts))"),
+    ]
+    lm, engine = scripted_lm(script)
+    agent = RLM("text -> count: int", lm=lm, sandbox=sandbox, sinks=[recorder], max_iters=5)
+    with anyio.fail_after(60):
+        result = await agent.run("banana apple")
+    assert result.outputs == {"count": 4 + 2}, result.detail
+    assert result.steps == len(engine.requests) == len(recorder.of(ModelCalled)) == 7
+    seen = str(engine.requests[4].messages)
+    assert "yellow" in seen
+    assert "sweet" in seen
+    await sandbox.close()
+
+
 async def test_the_event_loop_is_free_while_its_code_runs(sandbox: DockerProvider) -> None:
     lm, _ = scripted_lm([turn("import time; time.sleep(1.5)"), turn("SUBMIT(1)")])
     ticks: list[float] = []

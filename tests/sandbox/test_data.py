@@ -1,11 +1,12 @@
-"""The data image: numbers, tables and figures. Skipped where it was not built, which takes minutes."""
+"""Numbers, tables and figures: in the data image, if it was built (in minutes), and by wheels in the slim one."""
 
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import anyio
 import pytest
 
-from corral.sandbox import DockerProvider, Limits, Sandbox, SandboxSpec, image_exists, image_name
+from corral.sandbox import DockerProvider, Limits, Packages, Sandbox, SandboxSpec, image_exists, image_name
 
 pytestmark = pytest.mark.docker
 
@@ -18,9 +19,22 @@ async def data(docker_image: None) -> AsyncGenerator[DockerProvider]:
         yield provider
 
 
+@pytest.fixture(scope="module")
+async def wheels(docker_image: None, request: pytest.FixtureRequest) -> AsyncGenerator[DockerProvider]:
+    names = ["matplotlib", "pandas", "pillow"]
+    kept = Path(request.config.cache.mkdir("sandbox-wheels"))
+    async with DockerProvider(packages=Packages(names, allowed=names, cache=kept)) as provider:
+        yield provider
+
+
+@pytest.fixture(params=["data", "wheels"])
+def provider(request: pytest.FixtureRequest) -> DockerProvider:
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture
-async def sandbox(data: DockerProvider) -> AsyncGenerator[Sandbox]:
-    async with await data.open(SandboxSpec(Limits(memory_bytes=1024**3))) as session:
+async def sandbox(provider: DockerProvider) -> AsyncGenerator[Sandbox]:
+    async with await provider.open(SandboxSpec(Limits(memory_bytes=1024**3))) as session:
         yield session
 
 
@@ -53,6 +67,7 @@ async def test_a_csv_goes_in_and_a_changed_one_comes_out(sandbox: Sandbox) -> No
     assert "20" in execution.value
 
 
+@pytest.mark.parametrize("provider", ["data"], indirect=True)
 async def test_packages_are_imported_before_a_session_needs_them(sandbox: Sandbox) -> None:
     code = "import sys\n[name in sys.modules for name in ('numpy', 'pandas', 'PIL')]"
     assert (await sandbox.execute(code, timeout=5)).value == [True, True, True]

@@ -73,12 +73,12 @@ class RLM(Agent):
         assembly.introduce(Role(self.signature, self.predict.signature.instructions, (), self.actions), inputs)
         progress = Progress(self.signature)
         bridge = _Bridge(effects, life.emitter, progress, asyncio.get_running_loop())
-        interpreter = _Interpreter(bridge, given.kit.sandbox, given.cell_timeout)
+        interpreters = _Interpreters(bridge, given.kit.sandbox, given.cell_timeout)
         tools = [_as_dspy(tool, assembly.calls, bridge) for tool in given.kit.toolbox.tools]
         try:
             if refused is not None:
                 raise refused
-            prediction = await self._lead(bridge.lm(model), interpreter, tools, inputs)
+            prediction = await self._lead(bridge.lm(model), interpreters, tools, inputs)
             progress.outputs = {name: getattr(prediction, name, None) for name in self.signature.outputs}
             progress.release(await assembly.border.leave(progress.outputs, self.signature, progress.steps, ()))
             progress.reason = StopReason.DONE
@@ -93,7 +93,7 @@ class RLM(Agent):
         finally:
             bridge.closed = True
             with anyio.CancelScope(shield=True), anyio.move_on_after(10):
-                await interpreter.close()
+                await interpreters.close()
             try:
                 _finish(life.emitter, effects, progress)
             except JournalError as error:
@@ -101,18 +101,18 @@ class RLM(Agent):
             assembly.tell_caller(progress.usage + effects.below.usage, effects.below.unknown)
         return _result(life.emitter, effects, progress)
 
-    async def _lead(self, lm: dspy.LM, interpreter: _Interpreter, tools: list[Any], inputs: dict[str, Any]) -> Any:
+    async def _lead(self, lm: dspy.LM, interpreters: _Interpreters, tools: list[Any], inputs: dict[str, Any]) -> Any:
         module: Any = cast("Any", dspy)
         led = module.RLM(
             self.predict.signature,
             max_iters=self._max_iters,
             max_llm_calls=self._max_llm_calls,
             tools=tools,
-            interpreter_factory=lambda: interpreter,
+            interpreter_factory=interpreters,
         )
 
         def work() -> Any:
-            with module.context(lm=lm, disable_history=True, interpreter_factory=lambda: interpreter):
+            with module.context(lm=lm, disable_history=True, interpreter_factory=interpreters):
                 return led(**inputs)
 
         context = contextvars.copy_context()
@@ -191,10 +191,29 @@ class _Bridge:
         return Response(id=None, model=request.model, message=generation.message, finish_reason=reason, usage=spent)
 
 
-class _Interpreter:
-    """The run's sandbox session behind DSPy's interpreter protocol."""
+class _Interpreters:
+    """Makes interpreters for DSPy: one for the agent, and one for each sub-agent that its code starts."""
 
-    execution_instructions = INSTRUCTIONS
+    def __init__(self, bridge: _Bridge, provider: SandboxProvider, timeout: float) -> None:
+        network = bridge.effects.network()
+        self.execution_instructions = f"{INSTRUCTIONS} {network.instructions}" if network else INSTRUCTIONS
+        self._bridge = bridge
+        self._provider = provider
+        self._timeout = timeout
+        self._made: list[_Interpreter] = []
+
+    def __call__(self) -> _Interpreter:
+        made = _Interpreter(self._bridge, self._provider, self._timeout)
+        self._made.append(made)
+        return made
+
+    async def close(self) -> None:
+        for interpreter in self._made:
+            await interpreter.close()
+
+
+class _Interpreter:
+    """A sandbox session of the run behind DSPy's interpreter protocol."""
 
     def __init__(self, bridge: _Bridge, provider: SandboxProvider, timeout: float) -> None:
         self.tools: dict[str, Callable[..., Any]] = {}
@@ -208,7 +227,8 @@ class _Interpreter:
         pass
 
     def shutdown(self) -> None:
-        pass
+        if not self._bridge.closed:
+            self._bridge.wait(self.close())
 
     def execute(self, code: str, variables: dict[str, Any] | None = None) -> Any:
         given = to_jsonable_python(variables or {}, fallback=str)

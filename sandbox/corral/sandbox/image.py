@@ -150,7 +150,8 @@ async def _debootstrap(root: Path, tar: Path, packages: str) -> None:
 
 
 def _with_python(packages: str) -> str:
-    return f"python3,{packages}" if packages else "python3"
+    # libstdc++6: wheels may count on it (PEP 600), and nothing here without apt brings it.
+    return ",".join(filter(None, ("python3", "libstdc++6", packages)))
 
 
 def _quoted(command: str) -> str:
