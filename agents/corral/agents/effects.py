@@ -195,7 +195,7 @@ class Effects:
         label = self.provenance.observe(
             tool.resource, value, observation.label, given, shown=shown, schema=tool.schema_hash
         )
-        return replace(observation, label=label)
+        return observation if label == observation.label else replace(observation, label=label)
 
     async def elicit(self, elicitation: Elicitation, tool: Tool, step: str) -> dict[str, Any] | bool | None:
         """What the person answers a server that asks in the middle of a call: a form, True for a URL, or None.

@@ -88,14 +88,18 @@ class Action:
         """The principal with those that it acts for: "agent:boss > agent:helper"."""
         return " > ".join((*self.via, self.principal))
 
-    def digest(self) -> str:
+    def digest(self, *, frozen: bool = False) -> str:
         """A hash over who does what with which arguments: what an approval is bound to, hex SHA-256.
+
+        Args:
+            frozen: Whether it comes from `frozen`, so that its arguments need not be copied once more.
 
         Raises:
             TypeError: The arguments are no JSON values.
         """
         who = [self.resource, self.verb, self.who, self.user, self.schema_hash]
-        return hashlib.sha256(canonical([*who, frozen_json(self.arguments)]).encode()).hexdigest()
+        given = self.arguments if frozen else frozen_json(self.arguments)
+        return hashlib.sha256(canonical([*who, given]).encode()).hexdigest()
 
     def frozen(self) -> Action:
         """The same action over a copy of its arguments and labels, which nobody else holds.

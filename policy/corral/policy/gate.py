@@ -157,7 +157,7 @@ class Gate:
     async def _judged(self, action: Action) -> _Case:
         try:
             action = action.frozen()
-            digest = action.digest()
+            digest = action.digest(frozen=True)
         except (TypeError, ValueError, RecursionError) as error:
             why = Judgement(Verdict.DENY, f"the arguments can't be judged: {error}")
             raise self._refused(_Case(action, "", why), "denied") from None

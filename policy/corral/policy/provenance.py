@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, cast
 
 from corral.policy.action import Action, ActionKind
@@ -23,7 +24,11 @@ from corral.policy.traces import Endorsement, Traces
 
 __all__ = ["Provenance"]
 
-_NOTHING_KNOWN = ToolManifest(effect=EffectClass.ADMIN)
+
+@lru_cache(maxsize=1000)
+def _nothing_known(arguments: tuple[str, ...]) -> ToolManifest:
+    """Of a tool that nobody described: it may do anything, and each argument is a target."""
+    return ToolManifest(effect=EffectClass.ADMIN, arguments=dict.fromkeys(arguments, Role.TARGET))
 
 
 class Provenance:
@@ -188,7 +193,7 @@ class Provenance:
         known = self.manifests.of(action.resource, action.schema_hash)
         if known is not None:
             return known
-        return _NOTHING_KNOWN.model_copy(update={"arguments": dict.fromkeys(action.arguments, Role.TARGET)})
+        return _nothing_known(tuple(action.arguments))
 
     def describes(self, action: Action) -> bool:
         """Whether anything is known of an action's tool."""
