@@ -347,6 +347,7 @@ class Agent(dspy.Module):
         # What is defined wrongly is said here, before anything is written.
         loop = assembly.loop(model, role, inputs, refused)
         life.begin(self.name, model.name, type(self).__name__)
+        assembly.border.begun()
         try:
             return await loop.run()
         finally:

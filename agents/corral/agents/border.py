@@ -15,7 +15,7 @@ from corral.agents.hooks import Hooks, Vetoed
 from corral.agents.result import Result
 from corral.agents.signature import InvalidOutputs, TaskSignature
 from corral.agents.start import Start
-from corral.policy import Emitter
+from corral.policy import Emitter, Event
 from corral.tools import Observation, Tool
 
 __all__ = ["Border"]
@@ -33,7 +33,9 @@ class Border:
     ) -> None:
         self.noted: list[str] = []
         self._inputs: Mapping[str, Any] = {}
-        self._before = Guards(before, "input", emitter, self.noted)
+        self._emitter = emitter
+        self._held = _Held()
+        self._before = Guards(before, "input", self._held, self.noted)
         self._after = Guards(after, "output", emitter, self.noted)
         self._hooks = hooks
         self._effects = effects
@@ -56,9 +58,15 @@ class Border:
         """
         given = await self._before.check(inputs, self._about("input", 0, inputs, ()))
         if self._hooks.wants("before_run"):
-            given = await self._decided("before_run", given)
+            given = await self._decided("before_run", given, self._hooks.telling(self._held))
         self._inputs = given
         return given
+
+    def begun(self) -> None:
+        """The run has begun: tell what happened before it could."""
+        for event in self._held.events:
+            self._emitter.emit(event)
+        self._held.events.clear()
 
     async def leave(
         self, outputs: Mapping[str, Any], signature: TaskSignature, step: int, messages: Sequence[Message]
@@ -70,7 +78,7 @@ class Border:
         """
         left = dict(outputs)
         if self._hooks.wants("after_run"):
-            said = await self._decided(f"after_run/{step}", left)
+            said = await self._decided(f"after_run/{step}", left, self._hooks)
             left = left if said == to_jsonable_python(left, fallback=str) else said
         left = await self._after.check(left, self._about("output", step, self._inputs, messages))
         if left == outputs:
@@ -80,14 +88,14 @@ class Border:
         except InvalidOutputs as error:
             raise Refused("output", f"what guards and hooks have left of it does not fit: {error}") from error
 
-    async def _decided(self, point: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    async def _decided(self, point: str, values: Mapping[str, Any], hooks: Hooks) -> dict[str, Any]:
         """What hooks leave; it is recorded, and they are not asked again when the run is resumed."""
         steps, name = self._effects.steps, f"hook/{point}"
         kept: Any = steps.recorded(name)
         if kept is None:
             try:
                 given: dict[str, Any] = to_jsonable_python(dict(values), fallback=str)
-                kept = {"values": await self._hooks.decide(point.partition("/")[0], given)}
+                kept = {"values": await hooks.decide(point.partition("/")[0], given)}
             except Vetoed as veto:
                 kept = {"veto": [veto.by, veto.reason]}
             await steps.record(name, kept)
@@ -111,6 +119,17 @@ class Border:
             return await self._effects.below_step(named(), lambda: member.start(None, given, Start()))
 
         return About(inputs, _read(messages), call, ask)
+
+
+class _Held(Emitter):
+    """Keeps events: a run's inputs are looked at before it begins, as its first event tells them."""
+
+    def __init__(self) -> None:
+        super().__init__("", ())
+        self.events: list[Event] = []
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
 
 
 def _read(messages: Sequence[Message]) -> list[str]:

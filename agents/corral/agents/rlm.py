@@ -70,6 +70,7 @@ class RLM(Agent):
         effects = assembly.effects
         inputs, refused = await assembly.enter(inputs)
         life.begin(self.name, model.name, type(self).__name__)
+        assembly.border.begun()
         assembly.introduce(Role(self.signature, self.predict.signature.instructions, (), self.actions), inputs)
         progress = Progress(self.signature)
         bridge = _Bridge(effects, life.emitter, progress, asyncio.get_running_loop())

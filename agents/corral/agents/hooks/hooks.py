@@ -54,6 +54,10 @@ class Hooks:
     def __bool__(self) -> bool:
         return bool(self._hooks)
 
+    def telling(self, emitter: Emitter) -> Hooks:
+        """The same hooks, whose interventions `emitter` is told."""
+        return Hooks(self._hooks, self._run, emitter, timeout=self._timeout)
+
     def wants(self, point: str) -> bool:
         """Whether any hook is to be asked there."""
         return bool(self._at(point))
