@@ -54,6 +54,41 @@ def test_memory_is_added_found_exported_forgotten_and_imported(corral: Corral) -
     assert corral("memory", "--agent", "other", "list").stdout == ""
 
 
+def test_each_memory_command_says_something_and_speaks_json(corral: Corral) -> None:
+    for command in (("list",), ("export",), ("search", "horse")):
+        done = corral("memory", *command)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert "remembered" in done.stderr
+    (id,) = json.loads(corral("memory", "add", "Bruno is a horse", "--json").stdout)["ids"]
+    (found,) = map(json.loads, corral("memory", "search", "which horse?", "--json").stdout.splitlines())
+    assert (found["id"], found["text"], found["label"]) == (id, "Bruno is a horse", "attested")
+    assert found["why"]
+    (listed,) = map(json.loads, corral("memory", "list", "--json").stdout.splitlines())
+    assert listed == json.loads(corral("memory", "show", id[:8], "--json").stdout)
+    shown = corral("memory", "show", id[:8]).stdout
+    assert "fact: Bruno is a horse" in shown
+    assert "trust: user" in shown
+    assert "add " in shown
+    assert json.loads(corral("memory", "stats", "--json").stdout)["facts"] == 1
+    assert json.loads(corral("memory", "forget", "--id", id, "--json").stdout)["copies"] == {"fact": 1, "history": 1}
+
+
+def test_memory_says_what_is_wrong_with_a_call(corral: Corral) -> None:
+    for call, problem in (
+        (("show", "abc"), "no memory 'abc' here"),
+        (("forget",), "say what to forget"),
+        (("add", " "), "nothing to add"),
+    ):
+        done = corral("memory", *call)
+        assert done.returncode == 2
+        assert problem in done.stderr
+
+
+def test_memory_keeps_no_key(corral: Corral) -> None:
+    corral("memory", "add", "the key is sk-proj-" + "a1B2" * 12)
+    assert "a1B2a1B2" not in corral("memory", "export").stdout
+
+
 def test_a_run_with_memory_is_found_by_the_next(corral: Corral) -> None:
     with ScriptedServer(["ok"]) as server:
         where = ("--model", "openai/m", "--api-base", server.url, "--memory")

@@ -205,8 +205,10 @@ def make_memory(settings: Settings, wanted: bool, stack: ExitStack) -> Memory | 
         return None
     from corral.agents import run_in_background
     from corral.memory import Memory
+    from corral.policy import Redactor
 
-    memory = Memory(settings.memory_folder)
+    # Names and addresses are what a memory is for; keys and tokens are not.
+    memory = Memory(settings.memory_folder, redact=Redactor(personal=False).redact)
     stack.callback(run_in_background, memory.close)
     return memory
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +17,7 @@ from corral.apps.failures import Exit, explained, fail
 from corral.apps.terminal import printable
 
 if TYPE_CHECKING:
-    from corral.memory import Memory, Receipt, Scope
+    from corral.memory import Memory, Receipt, Recollection, Scope
     from corral.policy import Gate
 
 __all__ = ["memory"]
@@ -39,38 +40,81 @@ def memory(ctx: click.Context, agent: str, user: str) -> None:
     ctx.obj = (user, agent)
 
 
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable, a line of JSON each.")
+
+
 @memory.command("list")
+@as_json_option
 @click.pass_obj
-def list_memories(whose: tuple[str, str]) -> None:
+def list_memories(whose: tuple[str, str], as_json: bool) -> None:
     """List all memories, the oldest first."""
 
-    async def use(memory: Memory, scope: Scope, gate: Gate) -> None:
-        for line in await _export(memory, scope, gate):
-            click.echo(printable(_summary(line)))
+    async def use(memory: Memory, scope: Scope, gate: Gate) -> list[dict[str, Any]]:
+        return await _export(memory, scope, gate)
 
-    _run(whose, use)
+    lines = _run(whose, use)
+    for line in lines:
+        click.echo(_json(line) if as_json else printable(_summary(line)))
+    if not lines:
+        _say_empty(whose)
 
 
 @memory.command()
 @click.argument("query")
 @click.option("-k", type=click.IntRange(min=1), default=8, show_default=True, help="At the most.")
+@click.option("--untrusted", is_flag=True, help="Also what came from tools and the web; it is only data.")
+@as_json_option
 @click.pass_obj
-def search(whose: tuple[str, str], query: str, k: int) -> None:
-    """Find memories as a run would."""
+def search(whose: tuple[str, str], query: str, k: int, untrusted: bool, as_json: bool) -> None:
+    """Find memories as a run would, with their trust and why they were found."""
 
-    async def use(memory: Memory, scope: Scope, gate: Gate) -> None:
+    async def use(memory: Memory, scope: Scope, gate: Gate) -> list[Recollection]:
         action = memory.action("read", scope, arguments={"query": query})
-        found = await gate.perform(action, lambda admission: memory.recall(query, scope, k=k, admission=admission))
-        for one in found:
-            click.echo(printable(f"{one.id}  {_when(one.at)}  {one.actor}: {one.text}  ({one.why})"))
+        return await gate.perform(
+            action, lambda admission: memory.recall(query, scope, k=k, untrusted=untrusted, admission=admission)
+        )
 
-    _run(whose, use)
+    found = _run(whose, use)
+    for one in found:
+        trust = one.label.integrity.name.lower()
+        if as_json:
+            click.echo(_json({**asdict(one), "label": trust, "sources": sorted(one.label.sources)}))
+            continue
+        click.echo(printable(f"{one.id}  {_when(one.at)}  {one.actor}: {one.text}  ({trust}; {one.why})"))
+    if not found:
+        click.echo("nothing like that is remembered", err=True)
+
+
+@memory.command()
+@click.argument("id")
+@as_json_option
+@click.pass_obj
+def show(whose: tuple[str, str], id: str, as_json: bool) -> None:
+    """Show one memory whole: where it came from, what it was drawn from, and what it said before.
+
+    ID is a memory's id, or the start of one.
+    """
+
+    async def use(memory: Memory, scope: Scope, gate: Gate) -> list[dict[str, Any]]:
+        return await _export(memory, scope, gate)
+
+    found = [line for line in _run(whose, use) if line["id"].startswith(id)]
+    if len(found) != 1:
+        many = f"{len(found)} memories begin with {id!r}: give more of the id"
+        raise fail(many if found else f"no memory {id!r} here; `corral memory list` has the ids", Exit.BAD_INPUT)
+    (line,) = found
+    if as_json:
+        click.echo(_json(line))
+        return
+    for name, value in _details(line):
+        click.echo(printable(f"{name}: {value}"))
 
 
 @memory.command()
 @click.argument("fact")
+@as_json_option
 @click.pass_obj
-def add(whose: tuple[str, str], fact: str) -> None:
+def add(whose: tuple[str, str], fact: str, as_json: bool) -> None:
     """Add a fact that holds from now on."""
     from corral.policy import Label
 
@@ -83,21 +127,52 @@ def add(whose: tuple[str, str], fact: str) -> None:
     ids = _run(whose, use).ids
     if not ids:
         raise fail("there is nothing to add", Exit.BAD_INPUT)
-    click.echo(" ".join(ids))
+    click.echo(_json({"ids": ids}) if as_json else " ".join(ids))
 
 
 @memory.command()
-@click.argument("subject")
+@click.argument("subject", required=False)
+@click.option("--id", "ids", multiple=True, help="This memory; may be given several times.")
+@click.option("--session", help="All that was said in this session.")
+@click.option("--expired", is_flag=True, help="All that has expired.")
+@click.option("--all", "everything", is_flag=True, help="All of this user's memory with this agent.")
+@as_json_option
 @click.pass_obj
-def forget(whose: tuple[str, str], subject: str) -> None:
-    """Erase every copy of what contains SUBJECT; say how many there were."""
+def forget(
+    whose: tuple[str, str],
+    subject: str | None,
+    ids: tuple[str, ...],
+    session: str | None,
+    expired: bool,
+    everything: bool,
+    as_json: bool,
+) -> None:
+    """Erase every copy of what contains SUBJECT, or of what the options name; say how many there were."""
+    if not (subject or ids or session or expired or everything):
+        raise click.UsageError("say what to forget: SUBJECT, --id, --session, --expired or --all")
 
     async def use(memory: Memory, scope: Scope, gate: Gate) -> Receipt:
-        action = memory.action("delete", scope, arguments={"subject": subject})
-        return await gate.perform(action, lambda admission: memory.forget(subject, scope, admission=admission))
+        named = {"subject": subject, "ids": list(ids), "session": session, "expired": expired, "all": everything}
+        action = memory.action("delete", scope, arguments={name: value for name, value in named.items() if value})
+        return await gate.perform(
+            action,
+            lambda admission: memory.forget(
+                subject,
+                scope,
+                ids=ids,
+                session=session,
+                expired=expired,
+                everything=everything,
+                admission=admission,
+            ),
+        )
 
     receipt = _run(whose, use)
-    erased = ", ".join(f"{count} {kind}" for kind, count in receipt.copies.items() if count) or "nothing"
+    copies = {kind: count for kind, count in receipt.copies.items() if count}
+    if as_json:
+        click.echo(_json({"ids": receipt.ids, "copies": copies, "complete": receipt.complete}))
+        return
+    erased = ", ".join(f"{count} {kind}" for kind, count in copies.items()) or "nothing"
     left = "" if receipt.complete else "; another process is reading, so the bytes go when it is done"
     click.echo(f"erased {erased}{left}")
 
@@ -107,16 +182,20 @@ def forget(whose: tuple[str, str], subject: str) -> None:
 def export(whose: tuple[str, str]) -> None:
     """Write all memories to stdout, a line of JSON each."""
 
-    async def use(memory: Memory, scope: Scope, gate: Gate) -> None:
-        for line in await _export(memory, scope, gate):
-            click.echo(json.dumps(line, ensure_ascii=False))
+    async def use(memory: Memory, scope: Scope, gate: Gate) -> list[dict[str, Any]]:
+        return await _export(memory, scope, gate)
 
-    _run(whose, use)
+    lines = _run(whose, use)
+    for line in lines:
+        click.echo(_json(line))
+    if not lines:
+        _say_empty(whose)
 
 
 @memory.command("import")
+@as_json_option
 @click.pass_obj
-def import_memories(whose: tuple[str, str]) -> None:
+def import_memories(whose: tuple[str, str], as_json: bool) -> None:
     """Read what `export` wrote from stdin; ill-formed lines are skipped and counted."""
     lines = sys.stdin.buffer.read().decode("utf-8", "replace").splitlines()
 
@@ -125,25 +204,31 @@ def import_memories(whose: tuple[str, str]) -> None:
         return await gate.perform(action, lambda admission: memory.import_(lines, scope, admission=admission))
 
     receipt = _run(whose, use)
-    click.echo(f"added {len(receipt.ids)}, skipped {receipt.skipped}")
+    done = {"added": len(receipt.ids), "skipped": receipt.skipped}
+    click.echo(_json(done) if as_json else ", ".join(f"{name} {count}" for name, count in done.items()))
 
 
 @memory.command()
+@as_json_option
 @click.pass_obj
-def stats(whose: tuple[str, str]) -> None:
+def stats(whose: tuple[str, str], as_json: bool) -> None:
     """Count what is remembered."""
 
     async def use(memory: Memory, scope: Scope, gate: Gate) -> dict[str, Any]:
         return await memory.stats(scope)
 
-    for name, value in _run(whose, use).items():
+    counts = _run(whose, use)
+    if as_json:
+        click.echo(_json(counts))
+        return
+    for name, value in counts.items():
         click.echo(f"{name}: {value}")
 
 
 def _run(whose: tuple[str, str], use: Use[T]) -> T:
     """Use the memory below the data folder, through a gate that lets its owner do all, and writes it down."""
     from corral.memory import Memory, Scope
-    from corral.policy import ChainedAudit, Gate, Policy, SecurityPolicy
+    from corral.policy import ChainedAudit, Gate, Policy, Redactor, SecurityPolicy
 
     settings = read_settings()
     user, agent = whose
@@ -152,7 +237,7 @@ def _run(whose: tuple[str, str], use: Use[T]) -> T:
     async def opened() -> T:
         audit = ChainedAudit(settings.audit)
         try:
-            async with Memory(settings.memory_folder) as memory:
+            async with Memory(settings.memory_folder, redact=Redactor(personal=False).redact) as memory:
                 return await use(memory, Scope(user, agent), Gate(Policy(rules=[owner]), audit=audit))
         finally:
             audit.close()
@@ -170,8 +255,43 @@ async def _export(memory: Memory, scope: Scope, gate: Gate) -> list[dict[str, An
     return await gate.perform(memory.action("read", scope), admitted)
 
 
+def _say_empty(whose: tuple[str, str]) -> None:
+    user, agent = whose
+    click.echo(f"nothing is remembered of user {user!r} with agent {agent!r}", err=True)
+
+
 def _summary(line: dict[str, Any]) -> str:
-    return f"{line.get('id', '')}  {_when(line.get('at', 0.0))}  {line.get('actor', 'fact')}: {line.get('text', '')}"
+    kind = "" if line["kind"] == "episode" else " (fact)"
+    marks = [name for name, holds in (("superseded", line["replaced_by"]), ("quarantined", _trust(line) == "untrusted"))
+             if holds]  # fmt: skip
+    shown = f"{line['id']}  {_when(line['at'])}  {line['actor']}{kind}: {line['text']}"
+    return f"{shown}  [{', '.join(marks)}]" if marks else shown
+
+
+def _details(line: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield "id", line["id"]
+    yield line["kind"], line["text"]
+    yield "by", line["actor"]
+    yield "at", _when(line["at"])
+    yield "trust", _trust(line)
+    yield "sources", ", ".join(line["label"]["sources"]) or "none named"
+    for name in ("session", "run", "replaced_by"):
+        if line[name]:
+            yield name, line[name]
+    if line["expires"]:
+        yield "expires", _when(line["expires"])
+    if line["cites"]:
+        yield "drawn from", ", ".join(line["cites"])
+    for change in line["history"]:
+        yield f"{change['event'].lower()} {change['at']}", change["new"] or change["old"]
+
+
+def _trust(line: dict[str, Any]) -> str:
+    return line["label"]["integrity"]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _when(at: float) -> str:
