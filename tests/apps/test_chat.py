@@ -9,16 +9,19 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from corral.agents.testing import Call, Reply, ScriptedServer
+from corral.tools import StdioServer
 
 from .conftest import Corral
 from .tmux import Terminal
+
+NodeServer = Callable[..., StdioServer]
 
 
 @pytest.fixture
@@ -448,3 +451,30 @@ def test_what_it_can_not_begin_with_is_said(corral: Corral, terminal: Terminal, 
     terminal.start(f"sh -c {shlex.quote(chat('-r', 'nothing') + '; echo status $?')}", environment)
     terminal.see("status 2")
     assert "no session starts with 'nothing'" in terminal.screen
+
+
+@pytest.mark.node
+def test_prompts_pictures_and_questions_of_a_server(
+    terminal: Terminal, environment: dict[str, str], node_server: NodeServer, tmp_path: Path
+) -> None:
+    everything = node_server("everything", "stdio")
+    config = tmp_path / "mcp.json"
+    entry = {"command": everything.command, "args": list(everything.args)}
+    config.write_text(json.dumps({"mcpServers": {"everything": entry}}))
+    with ScriptedServer(["It rains."]) as server:
+        terminal.start(with_model(server, "--mcp-config", str(config), "--yes-to", "tool:everything/*"), environment)
+        terminal.see("tools.")
+        terminal.type("/everything:args-prompt Oslo")
+        terminal.see("It rains.")
+        assert "What's weather in Oslo?" in said_to(server)[0]
+        terminal.type("/call everything_get_tiny_image")
+        terminal.see("picture-")
+        (kept,) = (tmp_path / "data" / "pictures").glob("*.png")
+        assert kept.read_bytes().startswith(b"\x89PNG")
+        terminal.type("/call everything_trigger_elicitation_request")
+        terminal.see("May this happen? call tool:everything/elicitation")
+        terminal.see("why:")
+        terminal.type("n")
+        terminal.see("declined")
+        terminal.type("/mcp")
+        terminal.see("everything  ")

@@ -12,9 +12,9 @@ from corral.agents.steps import InlineSteps
 from corral.agents.toolcalls import Outcome, ToolCalls
 from corral.apps.assembly import tell_progress
 from corral.memory import Memory, Scope
-from corral.policy import Approver, Audit, Budget, Emitter, Gate, Grants, Policy
+from corral.policy import Approver, Audit, Budget, Denied, Emitter, Gate, Grants, Label, Policy
 from corral.sandbox import AutoProvider, SandboxProvider
-from corral.tools import Toolbox
+from corral.tools import BadArguments, Tool, Toolbox
 
 __all__ = ["Bench"]
 
@@ -59,6 +59,15 @@ class Bench:
         """Call a tool; what came of it."""
         self._made += 1
         return await self._calls.make(name, arguments, f"bench/{self._made}", f"bench/{self._made}")
+
+    async def use(self, tool: Tool, arguments: Any) -> Outcome:
+        """Call a tool that models are not offered, such as a prompt; what came of it."""
+        self._made += 1
+        try:
+            observation = await self._effects.call(tool, tool.check(arguments), f"bench/{self._made}")
+        except (BadArguments, Denied) as error:
+            return Outcome("denied" if isinstance(error, Denied) else "error", str(error), Label.user())
+        return Outcome("error" if observation.is_error else "ok", observation.text, observation.label)
 
     async def code(self, source: str) -> tuple[str, bool]:
         """Run code in the sandbox, where the tools are functions."""

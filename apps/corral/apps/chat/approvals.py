@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +48,6 @@ class TerminalApprover:
         self._beforehand = beforehand
         self.mode = ChatMode.ASK
         self._grants_file = grants_file
-        self._turn = asyncio.Lock()
         self._waiting = 0
         self._just_agreed: set[tuple[str, ...]] = set()
 
@@ -59,7 +57,7 @@ class TerminalApprover:
             return agreed
         self._waiting += 1
         try:
-            async with self._turn:
+            async with self._screen.asking:
                 return await self._decide(request)
         finally:
             self._waiting -= 1

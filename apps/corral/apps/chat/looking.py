@@ -10,8 +10,8 @@ from corral.agents.tokens import message_tokens
 from corral.apps.chat.commands import Command
 from corral.apps.chat.ledger import added
 from corral.apps.chat.state import Chat
-from corral.policy import Grant, Usage
-from corral.tools import ToolError
+from corral.policy import Action, Admission, Grant, Usage
+from corral.tools import MCPServer, Skill, ToolError
 
 __all__ = ["looking"]
 
@@ -23,7 +23,7 @@ def looking(chat: Chat) -> list[Command]:
     return [
         Command("/tools", "[NAME]", "the tools, or one of them with its schema", look.tools, names),
         Command("/mcp", "", "the MCP servers: what each gives, or why it gives nothing", look.mcp),
-        Command("/skills", "[NAME]", "skills of the servers; a name puts one before the model", look.skills),
+        Command("/skills", "[NAME]", "skills of the servers, or the texts of one of them", look.skills),
         Command("/memory", "[QUERY]", "what memory finds, or how much it keeps", look.memory),
         Command("/policy", "[revoke N]", "the rules in force, and what you agreed to", look.policy, lambda: ["revoke"]),
         Command("/sandbox", "", "where code runs", look.sandbox),
@@ -40,7 +40,6 @@ class _Looking:
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
         self._screen = chat.screen
-        self._loaded_skill = ""
 
     async def tools(self, name: str) -> None:
         toolbox, screen = self._chat.toolbox, self._screen
@@ -76,19 +75,30 @@ class _Looking:
             screen.say("no MCP servers; name them with --mcp-config", "dim")
 
     async def skills(self, name: str) -> None:
-        found = 0
+        found: dict[str, tuple[MCPServer, Skill]] = {}
         for server in self._chat.servers:
             try:
-                skills = await server.skills()
+                found |= {skill.name: (server, skill) for skill in await server.skills()}
             except ToolError as error:
                 self._screen.warn(str(error))
-                continue
-            for skill in skills:
-                found += 1
-                if not name:
-                    self._screen.say(f"{skill.name}  {skill.description} (of {server.name})")
-        if not found:
-            self._screen.say("no server here has skills", "dim")
+        if name in found:
+            await self._show_skill(*found[name])
+            return
+        for server, skill in found.values():
+            self._screen.say(f"{skill.name}  {skill.description} (of {server.name})")
+        if name or not found:
+            self._screen.warn(f"there is no skill {name!r}" if name else "no server here has skills")
+
+    async def _show_skill(self, server: MCPServer, skill: Skill) -> None:
+        action = Action(f"tool:{server.name}/skills/{skill.name}", "call", "agent:bench")
+
+        async def effect(admission: Admission) -> dict[str, str]:
+            admission.claim(action.resource, "call")
+            return await server.load_skill(skill)
+
+        for uri, text in (await self._chat.bench.gate.perform(action, effect)).items():
+            self._screen.say(uri, "call")
+            self._screen.paper.put(self._screen.paper.markdown(text))
 
     async def memory(self, query: str) -> None:
         chat, screen = self._chat, self._screen

@@ -14,6 +14,7 @@ from corral.apps.chat.commands import Command, help_text, nearest
 from corral.apps.chat.handwork import handwork
 from corral.apps.chat.looking import looking
 from corral.apps.chat.mentions import with_files
+from corral.apps.chat.prompts import prompt_commands
 from corral.apps.chat.shell import run_command
 from corral.apps.chat.state import Chat
 from corral.apps.chat.turns import go_on, show_last, turns
@@ -120,6 +121,7 @@ class Repl:
         if self._screen.keyboard is not None:
             await self._screen.keyboard.ready()
         self._greet()
+        self.commands |= {command.name: command for command in await prompt_commands(self._chat)}
         if self._picks:
             await self._interruptible(self._handle("/resume"))
         elif self._chat.conversation.is_loaded:
@@ -177,7 +179,7 @@ class Repl:
             self._screen.warn(NO_MODEL)
             return
         task = await with_files(text, self._chat.mentions, self._screen.warn)
-        await self._chat.conversation.session.run(task)
+        await self._chat.begin(task)
 
     async def _go_on(self) -> None:
         show_last(self._chat)

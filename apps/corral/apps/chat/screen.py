@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -23,9 +24,11 @@ from corral.policy import (
     ModelCalled,
     Recalled,
     RunFinished,
+    ServerLogged,
     StepStarted,
     TextDelta,
     ToolCalled,
+    ToolProgressed,
 )
 
 __all__ = ["Screen"]
@@ -52,6 +55,10 @@ class Screen:
         self.queued: list[str] = []
         self.answer = ""
         """What was said last, whole, as it came."""
+        self.asking = asyncio.Lock()
+        """Held by whoever asks the person, so that there is one question at a time."""
+        self.progress = ""
+        """What a server told last of a call that goes on."""
         self._pictures = pictures
         self._environ = environ
         self._blocks = Blocks()
@@ -70,6 +77,7 @@ class Screen:
     def busy(self, is_busy: bool) -> None:
         """Something began that takes time, or it ended."""
         self._busy_since = time.monotonic() if is_busy else None
+        self.progress = ""
         self.refresh()
 
     def refresh(self) -> None:
@@ -80,6 +88,7 @@ class Screen:
         """What the person answers; never a line that was meant for something else."""
         assert self.keyboard is not None
         self._end_text()
+        prompt = printable(prompt.replace("\n", " "))
         answer = _clean(await self.keyboard.answer(prompt))
         if not self.paper.is_plain:
             self.paper.say(f"{prompt}{answer}", "you")
@@ -113,6 +122,12 @@ class Screen:
                     self.say(f"recalled {event.count} from memory", "dim")
             case Compacted():
                 self.say(f"old steps became a summary: {event.tokens_before} tokens, now {event.tokens_after}", "dim")
+            case ToolProgressed():
+                share = f"{event.done:g} of {event.total:g}" if event.total else f"{event.done:g}"
+                self.progress = f"{event.tool}: {share} {event.message}"
+            case ServerLogged():
+                if event.level in ("error", "critical", "alert", "emergency"):
+                    self.say(f"{event.server} logs: {event.text}", "dim")
             case BudgetWarned():
                 self.warn(f"the limit on {event.limit} is reached")
             case RunFinished():
@@ -159,7 +174,9 @@ class Screen:
 
     def _spinner(self, since: float) -> Text:
         seconds = time.monotonic() - since
-        return Text(f"{_SPINNER[int(seconds * 8) % len(_SPINNER)]} {seconds:.0f} s, Ctrl-C stops it", "dim")
+        told = f"  {' '.join(printable(self.progress).split())}" if self.progress else ""
+        frame = _SPINNER[int(seconds * 8) % len(_SPINNER)]
+        return Text(f"{frame} {seconds:.0f} s, Ctrl-C stops it{told}", "dim", no_wrap=True, overflow="ellipsis")
 
     def _waiting(self, line: str, width: int) -> Text:
         return Text(printable(f"next: {' '.join(line.split())}")[:width], "dim")

@@ -7,6 +7,8 @@ import os
 import signal
 from contextlib import suppress
 
+import anyio
+
 from corral.policy import Action, Admission, Gate, Label
 
 __all__ = ["run_command"]
@@ -55,6 +57,8 @@ async def _run(command: str) -> tuple[str, int]:
     except BaseException:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        with anyio.CancelScope(shield=True), anyio.move_on_after(5):
+            await process.stdout.read()
+            await process.wait()
         raise
     return output.decode("utf-8", "replace") + (f"\n… cut after {_MOST_BYTES} bytes" if cut else ""), status
