@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from corral.tools import HttpServer, MCPServer, OAuthClient, ServerLogin, StdioServer, ToolConfigError, load_mcp_config
+from corral.tools import (
+    FileTokenStore,
+    HttpServer,
+    MCPServer,
+    OAuthClient,
+    ServerLogin,
+    StdioServer,
+    ToolConfigError,
+    load_mcp_config,
+)
 from corral.tools.variables import expand
 
 
@@ -52,7 +61,10 @@ def test_entries_with_a_url_are_servers_over_http(tmp_path: Path) -> None:
         },
     )
     plain, typed, older, person, signed = (each.config for each in load_mcp_config(path, logins=tmp_path))
-    assert person == HttpServer("https://c.example/mcp", auth=ServerLogin(folder=tmp_path))
+    assert isinstance(person, HttpServer)
+    assert isinstance(person.auth, ServerLogin)
+    assert (repr(person.auth.kept_in), person.auth.ask) == (repr(FileTokenStore(tmp_path)), False)
+    assert person.auth.advice == "log in to person again"
     assert plain == HttpServer("https://a.example/mcp", {"Authorization": "Bearer ${TOKEN}"})
     assert typed == HttpServer("http://127.0.0.1:1/mcp", trust=True)
     assert older == HttpServer("http://localhost:1/sse", sse=True)

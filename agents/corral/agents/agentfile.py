@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -19,7 +20,7 @@ from corral.agents.model import Model, ModelSpec
 from corral.agents.prompt import Actions
 from corral.policy import Limits, Policy
 from corral.sandbox import DockerProvider, MontyProvider, SandboxProvider
-from corral.tools import Tool, ToolSource, load_mcp_config
+from corral.tools import Logins, Tool, ToolSource, load_mcp_config
 
 __all__ = ["AgentFile", "ToolsSection"]
 
@@ -122,11 +123,14 @@ class AgentFile(BaseModel):
         written = yaml.safe_dump(said, sort_keys=False, allow_unicode=True)
         target.write_text(f"---\n{written}---\n{text}\n" if target.suffix == ".md" else written, encoding="utf-8")
 
-    def make(self, folder: str | Path = ".", **collaborators: Any) -> Agent:
+    def make(
+        self, folder: str | Path = ".", *, logins: Callable[[Path], Logins] | None = None, **collaborators: Any
+    ) -> Agent:
         """The agent.
 
         Args:
             folder: Where the files are that it names; usually the file's own.
+            logins: Gives the logins of the servers in an `mcpServers` file; without it a browser is opened for one.
             collaborators: What a file can't hold, such as `approver`, `journal`, `memory`, more `sinks`; they win over
                 what the file says.
 
@@ -147,7 +151,7 @@ class AgentFile(BaseModel):
             "observation_chars": self.observation_chars,
             "untrusted_inputs": self.untrusted_inputs,
         }
-        agent = kind(self.signature, self._tools(place), **{**options, **collaborators})
+        agent = kind(self.signature, self._tools(place, logins), **{**options, **collaborators})
         if self.instructions:
             agent.predict.signature = agent.predict.signature.with_instructions(self.instructions)
         return agent
@@ -167,10 +171,11 @@ class AgentFile(BaseModel):
             return None
         return DockerProvider() if self.sandbox == "docker" else MontyProvider()
 
-    def _tools(self, place: Path) -> list[Any]:
+    def _tools(self, place: Path, logins: Callable[[Path], Logins] | None) -> list[Any]:
         sources: list[ToolSource | Tool | Any] = [_import(name) for name in self.tools.functions]
         for path in self.tools.mcp:
-            sources.extend(load_mcp_config(place / path))
+            config = place / path
+            sources.extend(load_mcp_config(config, logins=None if logins is None else logins(config)))
         return sources
 
 

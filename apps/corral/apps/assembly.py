@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from corral.memory import Memory
     from corral.policy import Approver, Limits, Policy, Sink
     from corral.sandbox import SandboxProvider
-    from corral.tools import Toolbox
+    from corral.tools import Logins, TokenStore, Toolbox
 
 __all__ = [
     "LOCK",
@@ -32,7 +33,9 @@ __all__ = [
     "read_policy",
     "read_settings",
     "setting",
+    "stored_logins",
     "tell_progress",
+    "token_store",
     "written_consent",
 ]
 
@@ -191,12 +194,27 @@ def make_toolbox(
     """
     from corral.tools import Artifacts, Pins, Toolbox, load_mcp_config
 
-    servers = load_mcp_config(config) if config is not None else []
+    servers = load_mcp_config(config, logins=stored_logins(read_settings(), config)) if config is not None else []
     known = Pins.load(pins) if pins is not None and pins.exists() else None
     if results is None:
         return Toolbox(*servers, strict=strict, pins=known)
     kept = Artifacts(results, keep_days=7)
     return Toolbox(*servers, strict=strict, pins=known, max_offered=30, artifacts=kept)
+
+
+def stored_logins(settings: Settings, config: Path) -> Logins:
+    """The logins of `corral auth login`, for the servers of `config`."""
+    from corral.tools import Logins
+
+    advice = f"log in with `corral auth login {{server}} --mcp-config {config}`"
+    return Logins(cache(partial(token_store, settings)), advice)
+
+
+def token_store(settings: Settings) -> TokenStore:
+    """Where logins are kept."""
+    from corral.tools import open_token_store
+
+    return open_token_store(settings.logins, settings.token_passphrase)
 
 
 def make_memory(settings: Settings, wanted: bool, stack: ExitStack) -> Memory | None:
@@ -257,7 +275,7 @@ def make_agent(
         if "model" in flags or agent_file.model is None:
             given["lm"] = model
         chosen = {name: value for name, value in given.items() if value is not None and value != Limits()}
-        return agent_file.make(folder or Path(), **kept, **chosen)
+        return agent_file.make(folder or Path(), logins=partial(stored_logins, settings), **kept, **chosen)
     return Agent(
         signature,
         toolbox,

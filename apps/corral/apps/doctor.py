@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import click
 
-from corral.apps.assembly import read_settings
+from corral.apps.assembly import read_settings, stored_logins
 from corral.apps.failures import Exit
 
 __all__ = ["doctor"]
@@ -153,7 +153,7 @@ async def _servers(path: Path) -> AsyncIterator[Finding]:
     from corral.tools import Toolbox, ToolError, load_mcp_config
 
     try:
-        servers = load_mcp_config(path)
+        servers = load_mcp_config(path, logins=stored_logins(read_settings(), path))
     except ToolError as error:
         yield Finding("mcp", False, str(error), needed=True)
         return

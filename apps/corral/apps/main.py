@@ -12,6 +12,7 @@ import click
 __all__ = ["main"]
 
 COMMANDS = {
+    "auth": ("corral.apps.auth", "Log in to servers, see the logins, and end them."),
     "audit": ("corral.apps.audit", "Verify, show and export the audit of every effect."),
     "batch": ("corral.apps.batch", "Run many tasks from a file; goes on where it was interrupted."),
     "completion": ("corral.apps.completion", "Complete commands and flags in bash, zsh or fish."),

@@ -32,6 +32,7 @@ class Settings(BaseSettings):
         api_key: For `api_base`, or instead of the provider's own variable.
         policy: A file of rules, or a preset's name.
         mcp_config: A JSON file with `mcpServers`.
+        token_passphrase: Encrypts logins, instead of the system's keyring or a key beside them.
         memory: Whether runs recall and remember.
         max_cost: US dollars of a run.
         timeout: Seconds of a run.
@@ -45,6 +46,7 @@ class Settings(BaseSettings):
     model: str | None = None
     api_base: str | None = None
     api_key: SecretStr | None = None
+    token_passphrase: SecretStr | None = None
     policy: str | None = None
     mcp_config: Path | None = None
     kind: Literal["react", "codeact", "both"] | None = None
@@ -85,6 +87,10 @@ class Settings(BaseSettings):
         return self.home / "audit.jsonl"
 
     @property
+    def logins(self) -> Path:
+        return self.home / "logins"
+
+    @property
     def grants(self) -> Path:
         return self.home / "grants.json"
 
@@ -107,5 +113,8 @@ def check_project(path: Path = Path(PROJECT)) -> None:
         if name not in Settings.model_fields:
             near = get_close_matches(name, Settings.model_fields, 1)
             raise ValueError(f"{path}: {name}: nothing is called that{f'; did you mean {near[0]}?' if near else ''}")
-    if "api_key" in names:
-        raise ValueError(f"{path}: api_key: keys don't belong into a project's file; put it into .env, CORRAL_API_KEY=")
+    for name in ("api_key", "token_passphrase"):
+        if name in names:
+            raise ValueError(
+                f"{path}: {name}: keys don't belong into a project's file; put it into .env, CORRAL_{name.upper()}="
+            )

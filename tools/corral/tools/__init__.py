@@ -12,6 +12,7 @@ from corral.tools.handlers import Elicitation, Handlers, LogEntry, Progress
 from corral.tools.http_tools import HttpTools
 from corral.tools.identity_assertion import IdentityAssertion
 from corral.tools.keyring_store import KeyringTokenStore, open_token_store
+from corral.tools.logins import Logins
 from corral.tools.mcp import MCPServer
 from corral.tools.oauth import OAuthClient, TokenSource, bearer
 from corral.tools.observation import Json, Observation
@@ -47,6 +48,7 @@ __all__ = [
     "JwtBearer",
     "KeyringTokenStore",
     "LogEntry",
+    "Logins",
     "MCPServer",
     "OAuthClient",
     "Observation",

@@ -30,7 +30,7 @@ _ALGORITHMS: Final = {"EC:P-256": "ES256", "EC:P-384": "ES384", "EC:P-521": "ES5
 class Assertion(Protocol):
     """Makes a token that says who the client is (RFC 7521 §4.2)."""
 
-    def __call__(self, client_id: str, audience: str, clock: ServerClock) -> str: ...
+    def __call__(self, client_id: str, audience: str, clock: ServerClock, /) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,18 @@ import json
 import os
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, cast
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from corral.tools.address import carries_secrets
 from corral.tools.errors import ToolConfigError
+from corral.tools.logins import LoginEntry, Logins, OAuthEntry
 from corral.tools.mcp import MCPServer
-from corral.tools.oauth import OAuthClient
-from corral.tools.server_login import ServerLogin
 from corral.tools.servers import HttpServer, ServerConfig, StdioServer, find_fault_of_http
+from corral.tools.token_store import FileTokenStore
 from corral.tools.tool import DEFAULT_TIMEOUT
 
 __all__ = ["load_mcp_config"]
@@ -40,17 +41,6 @@ class _Filter(BaseModel):
     exclude: list[str] = []
 
 
-class _OAuth(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    token_url: str
-    client_id: str
-    client_secret: SecretStr
-    scopes: list[str] = []
-    resource: str | None = None
-    auth_method: Literal["client_secret_basic", "client_secret_post"] = "client_secret_basic"
-
-
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -66,7 +56,7 @@ class _StdioEntry(_Entry):
     env: dict[str, str] = {}
     cwd: str | None = None
 
-    def config(self, environ: Mapping[str, str] | None, logins: Path | None) -> StdioServer:
+    def config(self, environ: Mapping[str, str] | None, logins: Logins | None, name: str) -> StdioServer:
         filters = tuple(self.tools.include), tuple(self.tools.exclude)
         return StdioServer(self.command, tuple(self.args), self.env, self.cwd, self.trust, self.timeout, *filters)
 
@@ -74,15 +64,16 @@ class _StdioEntry(_Entry):
 class _HttpEntry(_Entry):
     url: Annotated[str, Field(min_length=1)]
     headers: dict[str, str] = {}
-    oauth: _OAuth | None = None
-    login: bool = False
+    oauth: OAuthEntry | None = None
+    login: bool | LoginEntry = False
     sse: bool = False
 
-    def config(self, environ: Mapping[str, str] | None, logins: Path | None) -> HttpServer:
+    def config(self, environ: Mapping[str, str] | None, logins: Logins | None, name: str) -> HttpServer:
         filters = tuple(self.tools.include), tuple(self.tools.exclude)
-        auth = ServerLogin(folder=logins) if self.login else None
+        login = LoginEntry() if self.login is True else self.login
+        auth = None if isinstance(login, bool) else login.make(environ, logins, name)
         if self.oauth is not None:
-            auth = OAuthClient(**dict(self.oauth), environ=environ)
+            auth = self.oauth.make(environ, logins, name)
         return HttpServer(self.url, self.headers, auth, self.sse, self.trust, self.timeout, *filters)
 
 
@@ -91,30 +82,35 @@ def load_mcp_config(
     *,
     environ: Mapping[str, str] | None = None,
     connect_timeout: float = 30.0,
-    logins: str | os.PathLike[str] | None = None,
+    logins: Logins | str | os.PathLike[str] | None = None,
 ) -> list[MCPServer]:
     """The servers under the file's `mcpServers`, in its order and without those disabled; none is started.
 
     An entry has `command`, and may have `args`, `env` and `cwd`; or it has `url`, and may have `type` ("http" or
-    "sse"), `headers` and `oauth` (client credentials: `token_url`, `client_id`, `client_secret`, and perhaps `scopes`,
-    `resource`, `auth_method`), or `login`, true for a person's consent in a browser. Both may have `timeout` (seconds
+    "sse"), `headers`, and `login` or `oauth`. `login` is true where the server says itself where a person consents, or
+    an object with `client_id`, `client_secret`, `client_metadata_url`, `private_key_file`, `token_file`, `grant`,
+    `dpop`, `port`. `oauth` names the client: `client_id`, with `token_url` or `issuer`, and perhaps `client_secret`,
+    `private_key_file`, `token_file`, `scopes`, `resource`, `auth_method`, `dpop`, `step_up`, and `grant`:
+    "client_credentials", "person", "jwt_bearer" or "token_exchange". Both may have `timeout` (seconds
     of a call), `disabled`, `trust` (its annotations are believed) and `tools` with `include` and `exclude`, globs on
     its tools' own names. What stands beside `mcpServers` is other programs' business.
 
     Args:
         environ: Where `${VAR}` is looked up when a server is opened; this process's environment when None.
-        logins: The folder that keeps the tokens of logins; None forgets them with the process.
+        logins: Keeps logins that were begun elsewhere, or a folder for that; then a run asks nobody. With None, a
+            browser is opened when a server wants a login, and what it gave is forgotten with the process.
 
     Raises:
         ToolConfigError: The file can't be read, or an entry is wrong: says the file, the server and the key.
     """
     place = str(Path(path).name)
+    kept = logins if isinstance(logins, Logins | None) else Logins(partial(FileTokenStore, logins))
     servers: list[MCPServer] = []
     for name, entry in _read_servers(Path(path), place).items():
         parsed = _parse(f"{place}: server {name!r}", entry)
         if parsed.disabled:
             continue
-        config = _configure(f"{place}: server {name!r}", parsed, environ, None if logins is None else Path(logins))
+        config = _configure(f"{place}: server {name!r}", parsed, environ, kept, name)
         servers.append(MCPServer(name, config, connect_timeout=connect_timeout, environ=environ))
     return servers
 
@@ -154,10 +150,10 @@ def _parse(place: str, entry: Any) -> _StdioEntry | _HttpEntry:
 
 
 def _configure(
-    place: str, entry: _StdioEntry | _HttpEntry, environ: Mapping[str, str] | None, logins: Path | None
+    place: str, entry: _StdioEntry | _HttpEntry, environ: Mapping[str, str] | None, logins: Logins | None, name: str
 ) -> ServerConfig:
     try:
-        config = entry.config(environ, logins)
+        config = entry.config(environ, logins, name)
     except ToolConfigError as error:
         raise ToolConfigError(f"{place}: oauth.{error.place}", error.problem) from None
     if isinstance(config, HttpServer) and "${" not in config.url:

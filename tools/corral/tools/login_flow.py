@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import socket
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import httpx2
+
+from corral.tools.address import is_loopback
 from corral.tools.bearer import Bearer
 from corral.tools.challenge import Challenge
 from corral.tools.client_identity import ClientIdentity
@@ -27,11 +32,13 @@ from corral.tools.registration import choose_method, identity_of, register
 from corral.tools.server_login import ServerLogin
 from corral.tools.server_metadata import AuthServer
 from corral.tools.token_endpoint import RefusedGrant, TokenEndpoint
+from corral.tools.variables import expand
 
-__all__ = ["LoginFlow", "make_flow"]
+__all__ = ["LoginFlow", "log_in", "make_flow"]
 
 _TIME: Final = 15.0
 _FORBIDDEN: Final = 403
+_ASKED_AS: Final = "2025-11-25"
 _FIRST_RESOURCE: Final = "2025-06-18"
 """The version of MCP that asks for tokens by resource."""
 
@@ -42,6 +49,30 @@ def make_flow(login: ServerLogin, url: str) -> Bearer:
     if url not in flows:
         flows[url] = Bearer(LoginFlow(login, url))
     return flows[url]
+
+
+async def log_in(login: ServerLogin, url: str, headers: Mapping[str, str] | None = None) -> Login | None:
+    """Log in to the server at `url`, unless that was done before; None if it wants no login.
+
+    Raises:
+        TokenError: It did not come about, or the server refuses the token that it led to.
+    """
+    flow = LoginFlow(login, url)
+    said = {"mcp-protocol-version": _ASKED_AS, "accept": "application/json, text/event-stream", **(headers or {})}
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    # A proxy of this process's environment can't reach this machine's own loopback.
+    trust_env = not is_loopback(urlsplit(url).hostname)
+    try:
+        async with (
+            httpx2.AsyncClient(auth=Bearer(flow), timeout=_TIME, trust_env=trust_env) as client,
+            client.stream("POST", url, json=ping, headers=said) as response,
+        ):
+            status = response.status_code
+    except httpx2.HTTPError as error:
+        raise TokenError(urlsplit(url).netloc, f"it can't be reached ({type(error).__name__})") from None
+    if status in (401, _FORBIDDEN):
+        raise TokenError(urlsplit(url).netloc, f"it refuses what its authorization server gave (HTTP {status})")
+    return None if flow.kept.token is None else flow.kept
 
 
 class LoginFlow:
@@ -102,7 +133,7 @@ class LoginFlow:
         return await self._endpoint(login, "").revoke(login.token)
 
     @property
-    def login(self) -> Login:
+    def kept(self) -> Login:
         """What is known, from the store if there is one."""
         return self._keeper.load_now()
 
@@ -115,7 +146,10 @@ class LoginFlow:
     def secrets(self) -> tuple[str, ...]:
         """As `TokenSource.secrets`."""
         secret = self._login.client_secret
-        own = () if secret is None else (secret.get_secret_value(),)
+        try:
+            own = () if secret is None else (self._expand(secret.get_secret_value()),)
+        except TokenError:
+            own = ()
         return (*own, *self._keeper.secrets())
 
     def _can_renew(self, login: Login) -> bool:
@@ -210,9 +244,17 @@ class LoginFlow:
         own = self._login
         if own.client_id is None:
             return ClientIdentity("") if login.client is None else identity_of(login.client, self._server)
+        client_id = self._expand(own.client_id)
         if own.client_secret is None:
-            return ClientIdentity(own.client_id, assertion=own.client_assertion)
-        return ClientIdentity(own.client_id, own.client_secret.get_secret_value(), choose_method(server))
+            return ClientIdentity(client_id, assertion=own.client_assertion)
+        return ClientIdentity(client_id, self._expand(own.client_secret.get_secret_value()), choose_method(server))
+
+    def _expand(self, text: str) -> str:
+        environ = os.environ if self._login.environ is None else self._login.environ
+        try:
+            return expand(text, environ)
+        except LookupError as error:
+            raise TokenError("the OAuth client", f"it needs {error.args[0]}, which is not set") from None
 
     def _grant(self, redirect: str) -> Grant:
         login = self._login

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -156,13 +156,16 @@ class OAuthClient:
         self._scopes = tuple(dict.fromkeys((*self._scopes, *granted.split(), *challenge.scope.split())))
         return self._access(await self._keeper.renew(used, self._begin))
 
-    async def login(self) -> None:
+    async def login(self, grant: Grant | None = None) -> None:
         """Come to a new token by the grant, with a person if it needs one, and keep it.
+
+        Args:
+            grant: Another way than the client's own, this once.
 
         Raises:
             TokenError: None was given.
         """
-        login = await self._begin(await self._keeper.look())
+        login = await self._begin(await self._keeper.look(), grant)
         async with self._keeper.locked():
             await self._keeper.keep(login)
 
@@ -179,6 +182,20 @@ class OAuthClient:
             return False
         endpoint = await self._endpoint(login)
         return await endpoint.revoke(login.token)
+
+    @property
+    def is_interactive(self) -> bool:
+        """A person has to log in."""
+        return self._grant.is_interactive
+
+    def describe(self) -> dict[str, Any]:
+        """What finds this login again; there is no secret in it."""
+        return {"client_id": self._client_id, "scopes": list(self._scopes), "resource": self._resource}
+
+    @property
+    def kept(self) -> Login:
+        """What is known of the login, from the store if there is one."""
+        return self._keeper.load_now()
 
     @property
     def is_logged_in(self) -> bool:
@@ -233,9 +250,9 @@ class OAuthClient:
             raise TokenError(self._server, f"nobody is logged in, or the login has ended; {self._advice}")
         return await self._begin(login)
 
-    async def _begin(self, login: Login) -> Login:
+    async def _begin(self, login: Login, grant: Grant | None = None) -> Login:
         endpoint = await self._endpoint(login)
-        token = await self._grant.first(endpoint)
+        token = await (grant or self._grant).first(endpoint)
         key = None if endpoint.proofs is None else endpoint.proofs.key
         return replace(login, token=token, key=key, server=endpoint.metadata)
 

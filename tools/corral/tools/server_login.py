@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -42,6 +42,7 @@ class ServerLogin:
         dpop: Bind the tokens to a key (RFC 9449), which is kept with them.
         ask: Ask the person when a login is needed; else it is an error that says so, with `advice`.
         user: Whose login it is, where several people's are kept in one place.
+        environ: Where `${VAR}` in the client's id and secret is looked up; this process's environment when None.
         port: Of the redirect; any free one when 0, kept once the client is registered.
         timeout: Seconds for the person.
     """
@@ -62,6 +63,7 @@ class ServerLogin:
     ask: bool = True
     advice: str = "log in again"
     user: str = ""
+    environ: Mapping[str, str] | None = field(default=None, repr=False)
     flows: WeakKeyDictionary[Any, dict[str, Any]] = field(
         default_factory=WeakKeyDictionary[Any, dict[str, Any]], repr=False, compare=False
     )

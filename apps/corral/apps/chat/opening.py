@@ -17,6 +17,7 @@ from corral.apps.assembly import (
     make_memory,
     model_of,
     read_policy,
+    stored_logins,
     written_consent,
 )
 from corral.apps.bench import Bench
@@ -54,7 +55,7 @@ async def opened_chat(
     screen = Screen(Paper(), pictures.take)
     approver = TerminalApprover(screen, written_consent(options["yes_to"]), grants_file=str(settings.grants))
     config: Path | None = options["mcp_config"]
-    servers = load_mcp_config(config) if config is not None else []
+    servers = load_mcp_config(config, logins=stored_logins(settings, config)) if config is not None else []
     toolbox = Toolbox(*servers, pins=Pins.load(LOCK) if LOCK.exists() else None, artifacts=pictures, max_offered=30)
     policy = read_policy(options["policy_file"])
     memory = make_memory(settings, options["memory"], stack)
