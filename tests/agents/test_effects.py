@@ -49,6 +49,7 @@ PATHS = {
     ("agents/corral/agents/rlm.py", "execute"): "Effects.execute",
     ("agents/corral/agents/rlm.py", "generate"): "Effects.generate",
     ("agents/corral/agents/rlm.py", "complete"): "dspy.RLM's way into Effects.generate",
+    ("agents/corral/agents/memorymodel.py", "generate"): "Effects.generate",
     ("agents/corral/agents/memorytools.py", "complete"): "a field of the receipt of an erasure",
     ("agents/corral/agents/model.py", "complete"): "inside Model.generate: the engine, once an attempt",
     ("agents/corral/agents/engine.py", "complete"): "the engines themselves",

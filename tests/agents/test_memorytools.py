@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from corral.agents import ReAct, Session, memory_tools
+from corral.agents import ReAct, Session, memory_model, memory_tools
 from corral.agents.testing import Call, Reply, scripted_lm
-from corral.memory import Memory, Recollection, Scope
+from corral.memory import ConsolidationFailed, Memory, Recollection, Scope, Turn
 from corral.policy import (
     Action,
     Gate,
@@ -199,3 +199,46 @@ async def test_a_memory_tool_takes_its_own_admission_alone(memory: Memory) -> No
             lambda admission: remember.call({"note": "judged"}, admission),
         )
     assert (await memory.stats(SCOPE))["episodes"] == 0
+
+
+async def remembered(memory: Memory, session: str, *texts: str) -> None:
+    scope, turns = Scope("local", "main", session), [Turn("user", text, Label.user()) for text in texts]
+    await Gate(EVERYTHING).perform(
+        memory.action("write", scope), lambda admission: memory.remember(turns, scope, admission=admission)
+    )
+
+
+async def test_a_model_breaks_the_question_of_a_run_into_searches(tmp_path: Path) -> None:
+    asked, searches = scripted_lm(['["gift violin", "grandmother born"]'])
+    audit = MemoryAudit()
+    ask = memory_model(asked, Gate(EVERYTHING, audit=audit))
+    async with Memory(tmp_path / "memory", model=ask) as memory:
+        await remembered(memory, "a", "the violin was a gift from grandmother Rosa")
+        await remembered(memory, "b", "grandmother was born in Trieste")
+        await remembered(memory, "c", *(f"violin lesson number {number}, given on time" for number in range(30)))
+        lm, engine = scripted_lm(["Trieste"])
+        await ReAct("question -> answer", lm=lm, memory=memory, policy=EVERYTHING).run(
+            "where was she born who gave the violin?"
+        )
+    prompt = str(engine.requests[0])
+    assert "gift from grandmother Rosa" in prompt
+    assert "born in Trieste" in prompt
+    assert len(searches.requests) == 1
+    assert [record.verb for record in audit.records if record.entry == "intent"] == ["generate"]
+
+
+async def test_consolidation_asks_through_the_gate(memory: Memory) -> None:
+    await remembered(memory, "a", "I moved to Porto")
+    lm, _ = scripted_lm(['[{"fact": "Ada lives in Porto", "cites": [1], "replaces": null}]'])
+    refusing = Gate(Policy(rules=[SecurityPolicy(resource="memory:*", actions=["write"])]))
+    long = memory.action("write", SCOPE, layer="long")
+    with pytest.raises(ConsolidationFailed, match="Denied"):
+        await refusing.perform(
+            long, lambda admission: memory.consolidate(memory_model(lm, refusing), SCOPE, admission=admission)
+        )
+    gate = Gate(EVERYTHING)
+    await gate.perform(long, lambda admission: memory.consolidate(memory_model(lm, gate), SCOPE, admission=admission))
+    assert [one.kind for one in await find(memory, "Ada lives in Porto") if one.text == "Ada lives in Porto"] == [
+        "fact"
+    ]
+    assert gate.budget.spent.tokens > 0

@@ -33,6 +33,7 @@ from corral.agents.guards import (
 from corral.agents.hooks import CellView, Hook, ModelView, Replace, RunView, ToolView, Veto
 from corral.agents.interpreter import Interpreter
 from corral.agents.journal import Journal
+from corral.agents.memorymodel import memory_model
 from corral.agents.memorytools import memory_tools
 from corral.agents.model import Model, ModelSpec
 from corral.agents.price import Price
@@ -105,6 +106,7 @@ __all__ = [
     "delegate",
     "fan_out",
     "hand_off",
+    "memory_model",
     "memory_tools",
     "quote",
     "run_in_background",

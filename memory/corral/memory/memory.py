@@ -52,6 +52,7 @@ class Memory:
         redact: Applied to every text before it is stored, such as `corral.policy.Redactor().redact`.
         count_tokens: For budgets; the model's own tokenizer is better than the estimate.
         clock: Seconds since the epoch.
+        model: Asked once in each recall, to break a question that needs several memories into searches.
         shared: A server in which facts are kept too, and looked for; what is said stays in the folder.
     """
 
@@ -63,6 +64,7 @@ class Memory:
         redact: Redact | None = None,
         count_tokens: TokenCounter = estimate_tokens,
         clock: Callable[[], float] = time.time,
+        model: Model | None = None,
         shared: SharedStore | None = None,
     ) -> None:
         self.path = path
@@ -70,6 +72,7 @@ class Memory:
         self._redact = redact
         self._count = count_tokens
         self._clock = clock
+        self._model = model
         self._shared = shared
         self._opening = Lock()
         self._opened: Opened | None = None
@@ -105,12 +108,13 @@ class Memory:
         """Up to `k` memories that answer `query`, best first, then turns beside them while the budget lasts.
 
         Args:
-            model: Breaks a question that needs several memories into searches; without its help recall goes on alone.
+            model: In the place of the memory's own; without its help recall goes on alone.
             untrusted: Also find what came from tools and the web; it is quarantined, and only data.
             admission: To read "episodic", which admits facts too, or "long" for facts alone.
         """
         facts_only = _claim(admission, scope, "read")
-        queries = [query] if model is None else await decompose(query, model)
+        asked = model or self._model
+        queries = [query] if asked is None else await decompose(query, asked)
         return await self._run(
             lambda opened: opened.recall(
                 queries,
