@@ -6,13 +6,14 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import dspy
 import pytest
-from dspy.lm15 import Request
+from dspy.lm15 import Request, ServerError
 
 from corral.agents import Agent, CodeAct, ReAct
 from corral.agents.testing import Call, Reply, scripted_lm
@@ -121,6 +122,29 @@ def test_gepa_rewrites_the_instructions_and_nothing_of_the_tools(kind: str, tmp_
     better.save(tmp_path / "agent.json")
     assert "The capital of a country" not in (tmp_path / "agent.json").read_text()
     assert score_in_a_fresh_process(kind, tmp_path / "agent.json") == 100.0
+
+
+@pytest.mark.parametrize("says", ["???", "", None], ids=["garbage", "nothing", "down"])
+def test_gepa_ends_where_its_proposer_never_says_anything_useful(kind: str, says: str | None) -> None:
+    """Trap 6: failures of the proposer are swallowed; the trials must run out all the same, and nothing be lost."""
+    agent = make(kind)
+    reflection, engine = scripted_lm([Reply(error=ServerError("down")) if says is None else says])
+    optimizer = dspy.GEPA(
+        metric=exact_with_feedback, max_metric_calls=20, reflection_lm=reflection, reflection_minibatch_size=2,
+        num_threads=1, track_stats=True,
+    )  # fmt: skip
+    found: list[Any] = []
+    working = threading.Thread(
+        target=lambda: found.append(optimizer.compile(agent, trainset=examples(), valset=examples())), daemon=True
+    )
+    working.start()
+    working.join(60)
+    assert not working.is_alive()
+    (same,) = found
+    assert engine.requests
+    assert len(same.detailed_results.candidates) == 1
+    assert same.predict.signature.instructions == agent.predict.signature.instructions
+    assert score(same) == 25.0
 
 
 def test_an_optimised_agent_never_loses_or_restores_tools(kind: str, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from corral.agents.recorded import RecordedSteps
 from corral.agents.signature import as_text
 from corral.agents.toolcalls import ToolCalls
 from corral.policy import BudgetExceeded, CellFinished, CellOutput, CellStarted, Denied, Emitter
-from corral.sandbox import Execution, Host, Network, Sandbox, SandboxError, SandboxProvider, SandboxSpec
+from corral.sandbox import CellErrorKind, Execution, Host, Network, Sandbox, SandboxError, SandboxProvider, SandboxSpec
 from corral.tools import Observation, Tool, Toolbox
 
 __all__ = ["PYTHON", "CellOutcome", "Cells", "code_instructions"]
@@ -185,6 +185,8 @@ class Cells:
             parts.append(as_text(execution.value))
         if (error := execution.error) is not None:
             parts.append(error.traceback.rstrip() or error.message)
+            if error.kind is CellErrorKind.TIMEOUT and error.message not in parts[-1]:
+                parts.append(error.message)
             if not execution.state_kept:
                 parts.append("(what earlier cells defined is lost)")
         text = self._calls.shown(PYTHON.name, Observation("\n".join(parts), label=self._effects.from_code))

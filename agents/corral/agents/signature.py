@@ -44,10 +44,10 @@ class TaskSignature:
         """
         try:
             parsed: Any = cast("Any", dspy).ensure_signature(signature)
-        except (ValueError, TypeError, SyntaxError, NameError) as error:
+            inputs: dict[str, FieldInfo] = dict(parsed.input_fields)
+            outputs: dict[str, FieldInfo] = dict(parsed.output_fields)
+        except (ValueError, TypeError, SyntaxError, NameError, AttributeError) as error:
             raise DefinitionError(f"the signature {signature!r} can't be read: {error}") from None
-        inputs: dict[str, FieldInfo] = dict(parsed.input_fields)
-        outputs: dict[str, FieldInfo] = dict(parsed.output_fields)
         if not inputs or not outputs:
             raise DefinitionError(f"the signature {signature!r} needs an input and an output, as in 'task -> answer'")
         model = _model("Outputs", outputs)
