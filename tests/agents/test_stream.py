@@ -1,13 +1,16 @@
 import asyncio
 import threading
 from contextlib import aclosing
+from typing import Any
 
 import anyio
 import pytest
 
-from corral.agents import DefinitionError, ModelSpec, ReAct
+from corral.agents import DefinitionError, Feed, ModelSpec, ReAct
+from corral.agents.feed import Reader
+from corral.agents.start import Start
 from corral.agents.testing import Call, Reply, ScriptedServer, scripted_lm
-from corral.policy import RunFinished, TextDelta, ToolReturned
+from corral.policy import Event, RunFinished, TextDelta, ToolReturned
 from corral.tools import tool
 
 from .conftest import Recorder
@@ -102,3 +105,72 @@ async def test_an_agent_that_runs_in_one_loop_refuses_another() -> None:
     async with agent:
         with pytest.raises(DefinitionError, match="another event loop"):
             await anyio.to_thread.run_sync(agent.run_sync, "?")
+
+
+async def test_any_number_of_readers_hear_a_run_each_at_its_own_pace() -> None:
+    def script(request: Any, number: int) -> Reply:
+        return Reply(calls=[Call("nothing")]) if number < 20 else Reply("done")
+
+    feed = Feed()
+    agent = ReAct("question -> answer", lm=scripted_lm(script)[0], sinks=[feed])
+    heard: list[list[Event]] = [[] for _ in range(5)]
+    slow_may_go_on = anyio.Event()
+
+    async def listen(reader: Reader, number: int) -> None:
+        with reader:
+            async for event in reader:
+                heard[number].append(event)
+                if number == 0:
+                    await slow_may_go_on.wait()
+                if isinstance(event, RunFinished):
+                    return
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            for number in range(5):
+                group.start_soon(listen, feed.read(), number)
+            assert (await agent.run("?")).ok
+            assert len(heard[0]) <= 1
+            slow_may_go_on.set()
+    assert heard[0] == heard[4]
+    assert [event.seq for event in heard[0]] == list(range(1, len(heard[0]) + 1))
+    assert feed._readers == ()  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_a_reader_of_one_run_hears_no_other_and_ends_with_it() -> None:
+    feed = Feed()
+    agent = ReAct("question -> answer", lm=scripted_lm(["hi"])[0], sinks=[feed])
+    with anyio.fail_after(5):
+        reader = feed.read("wanted")
+        await agent.run("?")
+        await agent.start("?", {}, Start(run_id="wanted"))
+        assert {event.run_id async for event in reader} == {"wanted"}
+        assert [event async for event in reader] == []
+
+
+def test_a_reader_in_another_thread_has_its_own_loop_and_may_vanish() -> None:
+    feed = Feed()
+    agent = ReAct("question -> answer", lm=scripted_lm(["hi"])[0], sinks=[feed])
+    ready = threading.Event()
+    kinds: list[str] = []
+
+    async def listen() -> None:
+        with feed.read() as reader:
+            ready.set()
+            async for event in reader:
+                kinds.append(type(event).__name__)
+                if isinstance(event, RunFinished):
+                    return
+
+    async def vanish() -> None:
+        feed.read()
+
+    asyncio.run(vanish())
+    thread = threading.Thread(target=lambda: asyncio.run(listen()))
+    thread.start()
+    assert ready.wait(5)
+    agent.run_sync("?")
+    thread.join(5)
+    assert kinds[0] == "RunStarted"
+    assert kinds[-1] == "RunFinished"
+    assert feed._readers == ()  # pyright: ignore[reportPrivateUsage]

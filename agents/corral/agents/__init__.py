@@ -17,6 +17,7 @@ from corral.agents.errors import (
     UnknownOutcome,
 )
 from corral.agents.fallback import FallbackModel
+from corral.agents.feed import Feed
 from corral.agents.guards import (
     Canary,
     Found,
@@ -63,6 +64,7 @@ __all__ = [
     "Fallback",
     "FallbackModel",
     "FanOut",
+    "Feed",
     "Found",
     "Grounded",
     "Guard",
