@@ -9,10 +9,11 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 import dspy
+from pydantic import SecretStr
 
 from corral.agents.assembly import Assembly, Role
 from corral.agents.caller import CALLER, sharing
-from corral.agents.collaborators import Collaborators, check_collaborators, toolbox_of, with_an_end
+from corral.agents.collaborators import Collaborators, check_collaborators, redactor_of, toolbox_of, with_an_end
 from corral.agents.definition import Definition
 from corral.agents.door import run_in_background
 from corral.agents.errors import DefinitionError
@@ -84,6 +85,8 @@ class Agent(dspy.Module):
             text is streamed.
         plugins: Hooks, and names of those that installed packages offer; asked in order, also about what the agents do
             that this one delegates to.
+        secrets: What no model, journal or sandbox may see, of 6 characters and more: it is taken out of all that tools,
+            cells and memories give, however it is encoded there; the model's key is one of them.
 
     Raises:
         DefinitionError: The signature or the model can't be used.
@@ -118,6 +121,7 @@ class Agent(dspy.Module):
         input_guards: Sequence[Guard] = (),
         output_guards: Sequence[Guard] = (),
         plugins: Sequence[str | Hook] = (),
+        secrets: Sequence[str | SecretStr] = (),
     ) -> None:
         super().__init__()  # pyright: ignore[reportUnknownMemberType] - DSPy's own is not annotated
         check_collaborators(policy=policy, limits=limits, memory=memory, approver=approver, tools=tools)
@@ -155,6 +159,7 @@ class Agent(dspy.Module):
             hooks=(*load_plugins(plugins), *(guard for guard in output_guards if isinstance(guard, Hook))),
             input_guards=tuple(input_guards),
             output_guards=tuple(output_guards),
+            redactor=redactor_of(policy, self._model, secrets),
         )
         self._definition = Definition(
             signature=signature if isinstance(signature, str) else read.written,

@@ -63,7 +63,9 @@ class Assembly:
         caller = Caller(given, gate, life, mode, life.principals(given.name), given.throttles)
         principal, user = f"agent:{given.name}", f"user:{given.user}"
         hooks = Hooks(given.hooks, RunView(life.run_id, caller.principals, given.user), life.emitter)
-        self.effects = Effects(gate, life.steps, principal, user, provenance, caller=caller, hooks=hooks)
+        self.effects = Effects(
+            gate, life.steps, principal, user, provenance, caller=caller, hooks=hooks, redactor=given.redactor
+        )
         self.border = Border(given.input_guards, given.output_guards, hooks, self.effects, life.emitter)
         self.calls = ToolCalls(given.kit.toolbox, self.effects, life.emitter, given.observation_chars, given.artifacts)
 

@@ -171,6 +171,7 @@ class Caller:
             journal=journal,
             hooks=(*above.hooks, *(hook for hook in given.hooks if hook not in above.hooks)),
             throttles=self.throttles + _rates(given.own_policy),
+            redactor=above.redactor.joined(given.redactor),
         )
         run_id = start.run_id or self._run_id(given.name, inputs)
         resumed = journal.find(run_id) if journal is not None and self.life.is_resumed else None

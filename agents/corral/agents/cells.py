@@ -189,7 +189,9 @@ class Cells:
                 parts.append(error.message)
             if not execution.state_kept:
                 parts.append("(what earlier cells defined is lost)")
-        text = self._calls.shown(PYTHON.name, Observation("\n".join(parts), label=self._effects.from_code))
+        text = self._calls.shown(
+            PYTHON.name, Observation(self._effects.redacted("\n".join(parts)), label=self._effects.from_code)
+        )
         return CellOutcome(
             text,
             error is not None,

@@ -6,17 +6,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import SecretStr
+
 from corral.agents.delegation import Member, delegate
 from corral.agents.errors import DefinitionError
+from corral.agents.fallback import FallbackModel
 from corral.agents.guards import Guard
 from corral.agents.hooks import Hook
 from corral.agents.journal import Journal
 from corral.agents.kit import Kit
+from corral.agents.model import Model
 from corral.memory import Memory
-from corral.policy import Approver, Audit, Budget, Grants, Judge, Limits, Policy, Sink, Throttle
+from corral.policy import Approver, Audit, Budget, Grants, Judge, Limits, Policy, Redactor, Sink, Throttle
 from corral.tools import Artifacts, Tool, Toolbox, ToolSource
 
-__all__ = ["MAX_OFFERED", "Collaborators", "check_collaborators", "toolbox_of", "with_an_end"]
+__all__ = ["MAX_OFFERED", "Collaborators", "check_collaborators", "redactor_of", "toolbox_of", "with_an_end"]
 
 MAX_OFFERED = 30
 """With more tools than these, a model is offered a few, and one to search the others."""
@@ -34,6 +38,7 @@ class Collaborators:
         throttles: What a team's runs share, such as the buckets of its rates.
         limits: Of one run, the policy's own among them.
         budget: What all runs spend from together.
+        redactor: Takes secrets out of what tools, cells and memories give.
         untrusted_inputs: Names of inputs whose text is not the user's.
     """
 
@@ -52,6 +57,7 @@ class Collaborators:
     artifacts: Artifacts | None
     cell_timeout: float
     observation_chars: int
+    redactor: Redactor
     untrusted_inputs: frozenset[str] = frozenset()
     own_policy: Policy | None = None
     throttles: tuple[Throttle, ...] = ()
@@ -115,3 +121,27 @@ def with_an_end(limits: Limits) -> Limits:
     """The limits, with a number of steps and of levels of agents where they name none."""
     missing = {name: most for name, most in _DEFAULTS.items() if name not in limits.model_fields_set}
     return limits.model_copy(update=missing)
+
+
+_SHORTEST_KEY = 8
+"""Characters of a model's key that is one: local servers take "none" and the like."""
+
+
+def redactor_of(policy: Policy, model: Model | None, secrets: Sequence[str | SecretStr]) -> Redactor:
+    """What takes out what the policy says, the secrets, and the keys of the model.
+
+    Raises:
+        DefinitionError: A secret is too short to be looked for.
+    """
+    given = [secret.get_secret_value() if isinstance(secret, SecretStr) else secret for secret in secrets]
+    models = model.models if isinstance(model, FallbackModel) else (model,)
+    specs = [one.spec for one in models if one is not None and one.spec is not None]
+    keys = [spec.api_key.get_secret_value() for spec in specs if spec.api_key is not None]
+    try:
+        return Redactor(
+            [*given, *(key for key in keys if len(key) >= _SHORTEST_KEY)],
+            looks=policy.redact != "off",
+            personal=policy.redact == "personal",
+        )
+    except ValueError as error:
+        raise DefinitionError(f"secrets=: {error}") from None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
@@ -268,6 +270,7 @@ def make_agent(
         "grants": Grants(settings.grants),
         "sinks": sinks,
         "journal": journal,
+        "secrets": _secrets_of(os.environ),
     }
     if agent_file is not None:
         flags = _flags()
@@ -286,6 +289,12 @@ def make_agent(
         actions=kinds[options["kind"]],
         **kept,
     )
+
+
+def _secrets_of(environ: Mapping[str, str]) -> list[str]:
+    """Values of variables that are secret by their names: no tool's result is to bring them before a model."""
+    names = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(?:$|_)", re.IGNORECASE)
+    return [value for name, value in environ.items() if names.search(name) and len(value) >= 8]
 
 
 def _flags() -> dict[str, Any]:

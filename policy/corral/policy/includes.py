@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +20,8 @@ from corral.policy.tracing import Tracing
 __all__ = ["read_policy"]
 
 Default = Literal["ask", "deny", "inherit"]
+Redact = Literal["off", "secrets", "personal"]
+_MOST_REDACTED: tuple[Redact, ...] = ("personal", "secrets", "off")
 _STRICTEST_FIRST: tuple[Default, ...] = ("deny", "ask", "inherit")
 
 
@@ -66,6 +68,7 @@ class _PolicyFile(BaseModel):
     limits: Limits = Limits()
     rates: list[Rate] = []
     repeats: Annotated[int, Field(ge=1)] | None = None
+    redact: Redact | None = None
     provenance: _TracingFile = _TracingFile()
     include: list[str] = []
 
@@ -92,6 +95,7 @@ def read_policy(path: Path) -> Policy:
         limits=limits,
         rates=[rate for _, file in files for rate in file.rates],
         repeats=min((file.repeats for _, file in files if file.repeats is not None), default=None),
+        redact=_most_redacted([file.redact for _, file in files]),
         provenance=_tracing(path, files),
     )
 
@@ -104,6 +108,13 @@ def _tracing(path: Path, files: Iterable[tuple[Path, _PolicyFile]]) -> Tracing:
         except ValueError as error:
             raise PolicyFileError(path, None, str(error)) from None
     return joined
+
+
+def _most_redacted(said: Collection[Redact | None]) -> Redact:
+    for level in _MOST_REDACTED:
+        if level in said:
+            return level
+    return "secrets"
 
 
 def _collect(path: Path, above: tuple[Path, ...]) -> list[tuple[Path, _PolicyFile]]:

@@ -58,6 +58,9 @@ class Policy(BaseModel):
         rates: How often things may happen; each run counts for itself, unless its gate is given `RateLimits` to share.
         repeats: How often a run may make one and the same call of a tool, within its last 50 calls or ten times as
             many; None is as often as it likes.
+        redact: What is taken out of whatever tools, cells and memories give, before a model, a journal or code sees it:
+            what looks like a secret, with "personal" also numbers and addresses of people; what the host itself holds
+            as secret is taken out in any case.
         provenance: What becomes of calls by where their arguments come from.
         include: Files whose rules and limits `load` adds, named from this file's folder; a policy in force has none.
     """
@@ -70,6 +73,7 @@ class Policy(BaseModel):
     limits: Limits = Limits()
     rates: list[Rate] = []
     repeats: Annotated[int, Field(ge=1)] | None = None
+    redact: Literal["off", "secrets", "personal"] = "secrets"
     provenance: Tracing = Tracing()
     include: list[str] = []
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 from corral.policy.patterns import PERSONAL, SECRETS
@@ -35,16 +35,20 @@ class Redactor:
     Args:
         known: Secrets that the host holds: they are found wherever they stand, also in base64, in URL encoding, in hex
             and within JSON. Shorter ones than 6 characters are refused, they would tear texts apart.
+        looks: Also what only looks like a secret, such as a private key or a cloud's access key.
         personal: Also mail addresses, IBANs, card and social security numbers, telephone numbers.
     """
 
-    def __init__(self, known: Iterable[str] = (), *, personal: bool = True) -> None:
-        secrets = list(known)
+    def __init__(self, known: Iterable[str] = (), *, looks: bool = True, personal: bool = True) -> None:
+        secrets = sorted(set(known))
         if any(len(secret) < 6 for secret in secrets):
             raise ValueError("a known secret has fewer than 6 characters")
         forms = sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, forms))) if forms else None
-        self._patterns = (*SECRETS, *(PERSONAL if personal else ()))
+        self._secrets = secrets
+        self._looks = looks
+        self._personal = personal
+        self._patterns = (*(SECRETS if looks else ()), *(PERSONAL if personal else ()))
 
     def redact(self, text: str) -> str:
         """`text` with "[KIND]" in the place of each finding."""
@@ -54,6 +58,28 @@ class Redactor:
             parts += text[at : finding.start], f"[{finding.kind}]"
             at = finding.end
         return "".join(parts) + text[at:] if parts else text
+
+    def redact_json(self, value: Any) -> Any:
+        """A JSON value, each string in it redacted, keys too."""
+        if isinstance(value, str):
+            return self.redact(value)
+        if isinstance(value, list):
+            return [self.redact_json(item) for item in cast("list[Any]", value)]
+        if isinstance(value, dict):
+            given = cast("dict[str, Any]", value)
+            return {self.redact(key): self.redact_json(item) for key, item in given.items()}
+        return value
+
+    def joined(self, other: Redactor) -> Redactor:
+        """One that takes out what either does."""
+        return Redactor(
+            (*self._secrets, *other._secrets),
+            looks=self._looks or other._looks,
+            personal=self._personal or other._personal,
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Redactor:
+        return self
 
     def find(self, text: str) -> list[Finding]:
         """What should not be shown, in order and without overlap; of two at one place, the earlier and longer."""
