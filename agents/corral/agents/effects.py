@@ -212,7 +212,7 @@ class Effects:
         redactor = self._redactor
         if redactor is None:
             return observation
-        if len(observation.text) > _LONG:
+        if len(observation.whole or observation.text) > _LONG:
             return await anyio.to_thread.run_sync(_redacted, observation, redactor)
         return _redacted(observation, redactor)
 
@@ -423,7 +423,8 @@ def _redacted(observation: Observation, redactor: Redactor) -> Observation:
     structured = redactor.redact_json(observation.structured)
     text = redactor.redact(observation.text)
     contents = observation.contents if text == observation.text else ()
-    return replace(observation, text=text, structured=structured, contents=contents)
+    whole = None if observation.whole is None else redactor.redact(observation.whole)
+    return replace(observation, text=text, structured=structured, contents=contents, whole=whole)
 
 
 def _cost(reserve: Spend, generation: Generation) -> Spend:

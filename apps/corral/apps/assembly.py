@@ -194,13 +194,14 @@ def make_toolbox(
     Args:
         results: For a model: of very many tools it is shown few and can search, and long results are kept here.
     """
+    from corral.policy import Redactor
     from corral.tools import Artifacts, Pins, Toolbox, load_mcp_config
 
     servers = load_mcp_config(config, logins=stored_logins(read_settings(), config)) if config is not None else []
     known = Pins.load(pins) if pins is not None and pins.exists() else None
     if results is None:
         return Toolbox(*servers, strict=strict, pins=known)
-    kept = Artifacts(results, keep_days=7)
+    kept = Artifacts(results, keep_days=7, redactor=Redactor(_secrets_of(os.environ), personal=False))
     return Toolbox(*servers, strict=strict, pins=known, max_offered=30, artifacts=kept)
 
 

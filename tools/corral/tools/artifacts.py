@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 
 import anyio
 
-from corral.policy import Admission, Label
+from corral.policy import Admission, Label, Redactor
 from corral.tools.observation import Observation
 from corral.tools.selection import select_by_path, select_by_pointer
 from corral.tools.tool import Effect, Tool
@@ -55,16 +55,23 @@ class Artifacts:
     Args:
         folder: Made when the first result is kept.
         max_chars: Of a result that is given whole; of a longer one, head and tail are.
+        redactor: Takes out of a result what must not be on disk, nor be read in parts.
         keep_days: Older files are removed from the folder when the toolbox is opened; None keeps all.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], *, max_chars: int = 20_000, keep_days: float | None = None
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        max_chars: int = 20_000,
+        keep_days: float | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         self.name = "results"
         self._folder = Path(folder)
         self._max_chars = max_chars
         self._keep_days = keep_days
+        self._redactor = redactor
         self._labels: dict[str, Label] = {}
         self._tool = Tool(
             "read_result",
@@ -78,9 +85,15 @@ class Artifacts:
 
     def shorten(self, tool: str, observation: Observation) -> Observation:
         """The observation itself, or one with head and tail of its text and the name of the file that has all."""
-        text = observation.text
-        if len(text) <= self._max_chars or observation.whole is not None:
+        if len(observation.text) <= self._max_chars or observation.whole is not None:
             return observation
+        if self._redactor is not None:
+            text, structured = (
+                self._redactor.redact(observation.text),
+                self._redactor.redact_json(observation.structured),
+            )
+            observation = replace(observation, text=text, structured=structured)
+        text = observation.text
         name = self._keep(tool, observation)
         head, tail = text[: self._max_chars * 2 // 3], text[-(self._max_chars // 3) :]
         left_out = len(text) - len(head) - len(tail)
