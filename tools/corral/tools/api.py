@@ -17,6 +17,7 @@ from corral.tools.observation import Observation
 from corral.tools.reply import Reply, read_retry_after
 from corral.tools.route import Message
 from corral.tools.secrets import hide_secrets
+from corral.tools.sources_per_user import Sources
 from corral.tools.tool import Effect
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
     from corral.tools.oauth import TokenSource
+    from corral.tools.servers import PerUser
 
 __all__ = ["Api", "HttpClient"]
 
@@ -60,19 +62,16 @@ class Api:
         client: HttpClient,
         base_url: str,
         headers: dict[str, str],
-        auth: TokenSource | None,
+        auth: TokenSource | PerUser | None,
         *,
         secret_values: tuple[str, ...],
         max_bytes: int,
         tries: int,
     ) -> None:
-        from corral.tools.oauth import bearer
-
         self._client: Any = client  # the two libraries' clients are alike, their types are not
         self._base_url = base_url.rstrip("/")
         self._headers = headers
-        self._source = auth
-        self._options = {} if auth is None else {"auth": bearer(auth)}
+        self._sources = Sources(auth)
         self._secret_values = secret_values
         self._max_bytes = max_bytes
         self._tries = tries
@@ -82,6 +81,7 @@ class Api:
         """The answer to `message`, sent again after a failure that may pass, if `effect` allows."""
         from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt  # keeps start-up light
 
+        source = self._sources.of_call()
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self._tries if effect.repeatable else 1),
             wait=_wait,
@@ -90,13 +90,13 @@ class Api:
             reraise=True,
         )
         try:
-            observation: Observation = await cast("Any", retrying)(self._try, message, effect, label)
+            observation: Observation = await cast("Any", retrying)(self._try, message, effect, label, source)
         except _Unfinished as unfinished:
             observation = unfinished.observation
-        held = () if self._source is None else self._source.secrets()
+        held = () if source is None else source.secrets()
         return hide_secrets(observation, (*held, *self._secret_values))
 
-    async def _try(self, message: Message, effect: Effect, label: Label) -> Observation:
+    async def _try(self, message: Message, effect: Effect, label: Label, source: TokenSource | None) -> Observation:
         import httpx  # keeps start-up light
         import httpx2
 
@@ -105,7 +105,7 @@ class Api:
             text = f"{show_url(self._base_url)} failed several times in a row and is left alone for {left:.0f} s more"
             return Observation(f"{text}; nothing was sent", is_error=True, label=label)
         try:
-            async with self._send(message) as response:
+            async with self._send(message, source) as response:
                 self._breaker.worked()
                 return await self._read(response, label)
         except (httpx.ConnectError, httpx2.ConnectError, httpx.ConnectTimeout, httpx2.ConnectTimeout):
@@ -121,13 +121,16 @@ class Api:
             return Observation(str(error), is_error=True, label=label)
 
     @asynccontextmanager
-    async def _send(self, message: Message) -> AsyncGenerator[Any]:
+    async def _send(self, message: Message, source: TokenSource | None) -> AsyncGenerator[Any]:
+        from corral.tools.oauth import bearer
+
+        options: dict[str, Any] = {} if source is None else {"auth": bearer(source)}
         url = self._base_url + message.target
         headers = {**message.headers, **self._headers}  # an argument may not replace what was configured
         request = self._client.build_request(message.method, url, headers=headers, content=message.content)
         response: Any = None
         for _ in range(_MAX_REDIRECTS):
-            response = await self._client.send(request, stream=True, follow_redirects=False, **self._options)
+            response = await self._client.send(request, stream=True, follow_redirects=False, **options)
             following = response.next_request
             if following is None or not self._may_follow(request, following):
                 break

@@ -19,6 +19,7 @@ from corral.tools.names import spell
 from corral.tools.oauth import TokenSource
 from corral.tools.observation import Observation
 from corral.tools.route import Route
+from corral.tools.servers import PerUser
 from corral.tools.tool import Effect, Tool
 from corral.tools.variables import expand
 
@@ -39,7 +40,7 @@ class HttpTools:
     Args:
         name: The first part of its tools' names and resources.
         base_url: What each endpoint's path is added to; may name variables.
-        auth: Gives the access token of each request; https is then demanded, except to this machine.
+        auth: Gives the access token of each request, or that of each user; https is then demanded, but for this machine.
         headers: Sent with every request; their values may name variables, `${VAR}`.
         client: Sends the requests instead of one of our own, and is not closed.
         max_bytes: Of one answer; a longer one is cut.
@@ -54,7 +55,7 @@ class HttpTools:
         name: str,
         base_url: str,
         *endpoints: HttpEndpoint,
-        auth: TokenSource | None = None,
+        auth: TokenSource | PerUser | None = None,
         headers: Mapping[str, str] | None = None,
         client: HttpClient | None = None,
         max_bytes: int = MAX_ANSWER_BYTES,

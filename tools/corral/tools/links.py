@@ -14,6 +14,7 @@ from corral.tools.connection import Connection
 from corral.tools.handlers import Handlers
 from corral.tools.link import Link
 from corral.tools.oauth import TokenSource
+from corral.tools.server_login import ServerLogin
 from corral.tools.servers import HttpServer, PerUser, ServerConfig
 
 __all__ = ["Links"]
@@ -82,7 +83,7 @@ class Links:
         for user in idle[: max(0, len(idle) - _MAX_IDLE)]:
             await self._users.pop(user).link.close()
 
-    def _make(self, user: str, auth: TokenSource | None) -> Link:
+    def _make(self, user: str, auth: TokenSource | ServerLogin | None) -> Link:
         config = self._config
         if isinstance(config, HttpServer) and auth is not None:
             config = replace(config, auth=auth)

@@ -84,6 +84,7 @@ class OAuthClient:
         dpop: Bind the tokens to a key, which the store keeps with them (RFC 9449).
         step_up: Where an API says which scopes are missing, ask for those too; a person is asked again then.
         store: Keeps the token over the end of the process.
+        user: Whose token it is, where several people's are kept in one store.
         advice: What is said to who has to log in.
         environ: Where variables are looked up; this process's environment when None.
 
@@ -106,6 +107,7 @@ class OAuthClient:
         dpop: bool = False,
         step_up: bool = False,
         store: TokenStore | None = None,
+        user: str = "",
         advice: str = "log in again",
         environ: Mapping[str, str] | None = None,
         timeout: float = _FETCH_TIME,
@@ -123,6 +125,7 @@ class OAuthClient:
         self._grant = grant or ClientCredentials()
         self._dpop = dpop
         self._step_up = step_up
+        self._user = user
         self._advice = advice
         self._environ = environ
         self._timeout = timeout
@@ -289,6 +292,7 @@ class OAuthClient:
         """A name for the login in a store: of the server, the client, and what it is for."""
         where = self._token_url or self._issuer or ""
         parts = [where, self._client_id, self._resource or "", *sorted(self._scopes)]
+        parts += [f"user {self._user}"] if self._user else []
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
     def _check(self, token_url: str | None, issuer: str | None) -> None:

@@ -17,6 +17,7 @@ from corral.tools.oauth import TokenSource
 from corral.tools.openapi_document import Filter, RawOperation, find_server, numbered, raw_operations, read_document
 from corral.tools.openapi_schema import Schemas, follow
 from corral.tools.route import Place, Placement, Route, Style
+from corral.tools.servers import PerUser
 from corral.tools.tool import DEFAULT_TIMEOUT, Effect
 
 __all__ = ["load_openapi"]
@@ -41,7 +42,7 @@ def load_openapi(
     document: str | os.PathLike[str] | Mapping[str, Any],
     *,
     base_url: str | None = None,
-    auth: TokenSource | None = None,
+    auth: TokenSource | PerUser | None = None,
     headers: Mapping[str, str] | None = None,
     client: HttpClient | None = None,
     include: Sequence[str] = ("*",),

@@ -23,12 +23,13 @@ class PerUser:
     of its own.
 
     Attributes:
-        of: The source of a user's tokens, by the user's name in actions, such as "user:ada"; asked once for a
-            connection, it may raise `TokenError`.
+        of: The source of a user's tokens, or the user's login, by the user's name in actions, such as "user:ada"; asked
+            once for a connection, it may raise `TokenError`. Where a store keeps several users' logins, each
+            `OAuthClient` and `ServerLogin` says whose it is, `user=`.
         listing: With whose credential the tools are listed.
     """
 
-    of: Callable[[str], TokenSource]
+    of: Callable[[str], TokenSource | ServerLogin]
     listing: str = "user:local"
 
 
