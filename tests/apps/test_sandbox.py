@@ -25,3 +25,25 @@ def test_a_missing_file_is_bad_input(corral: Corral) -> None:
     done = corral("sandbox", "run", "gone.py")
     assert done.returncode == 2
     assert "gone.py: the file can't be read" in done.stderr
+
+
+def test_a_file_past_its_time_is_stopped_and_says_so_in_a_line(corral: Corral, tmp_path: Path) -> None:
+    (tmp_path / "cell.py").write_text("while True:\n    pass\n")
+    done = corral("sandbox", "run", "cell.py", "--sandbox", "linux", "--timeout", "0.3")
+    assert (done.returncode, done.stderr) == (1, "the cell ran past its 0.3 s and was interrupted\n")
+
+
+def test_a_shell_keeps_names_and_shows_what_fails(corral: Corral) -> None:
+    typed = "x = 20\n\ndef f(n):\n    return n + 1\n\nf(x)\nprint('a'); print('b')\n1 / 0\nf(\n21)"
+    done = corral("sandbox", "shell", "--sandbox", "linux", stdin=typed)
+    assert (done.returncode, done.stdout) == (0, "21\na\nb\n22\n"), done.stderr
+    assert "ZeroDivisionError" in done.stderr
+    assert done.stderr.startswith("a session in linux ")
+
+
+def test_there_is_nothing_to_check_in_monty(corral: Corral) -> None:
+    assert corral("sandbox", "check", "--sandbox", "monty").returncode == 2
+
+
+def test_doctor_knows_the_sandbox_without_docker(corral: Corral) -> None:
+    assert "linux: runs code" in corral("doctor").stdout

@@ -19,7 +19,7 @@ from corral.agents.frontmatter import read_agent
 from corral.agents.model import Model, ModelSpec
 from corral.agents.prompt import Actions
 from corral.policy import Limits, Policy
-from corral.sandbox import DockerProvider, MontyProvider, SandboxProvider
+from corral.sandbox import SandboxProvider, provider_named
 from corral.tools import Logins, Tool, ToolSource, load_mcp_config
 
 __all__ = ["AgentFile", "ToolsSection"]
@@ -70,7 +70,7 @@ class AgentFile(BaseModel):
     model: str | ModelSpec | list[str | ModelSpec] | None = None
     tools: ToolsSection = ToolsSection()
     memory: bool = False
-    sandbox: Literal["auto", "docker", "monty"] = "auto"
+    sandbox: Literal["auto", "docker", "linux", "monty"] = "auto"
     policy: str | Policy | None = None
     limits: Limits = Limits()
     cell_timeout: float = Field(default=30.0, gt=0)
@@ -169,7 +169,7 @@ class AgentFile(BaseModel):
     def _sandbox(self) -> SandboxProvider | None:
         if self.kind == "react" or self.sandbox == "auto":
             return None
-        return DockerProvider() if self.sandbox == "docker" else MontyProvider()
+        return provider_named(self.sandbox)
 
     def _tools(self, place: Path, logins: Callable[[Path], Logins] | None) -> list[Any]:
         sources: list[ToolSource | Tool | Any] = [_import(name) for name in self.tools.functions]

@@ -22,7 +22,7 @@ class Definition:
     signature: str
     model: Model | None
     tools: tuple[Any, ...]
-    sandbox: Literal["auto", "docker", "monty"]
+    sandbox: Literal["auto", "docker", "linux", "monty"]
     has_memory: bool
     policy: Policy
     limits: Limits

@@ -37,10 +37,10 @@ class Kit:
         return provider
 
     @property
-    def given_sandbox(self) -> Literal["auto", "docker", "monty"]:
+    def given_sandbox(self) -> Literal["auto", "docker", "linux", "monty"]:
         """What was asked for, as files name it."""
         name = self._given.name if self._given is not None else "auto"
-        return "docker" if name == "docker" else "monty" if name == "monty" else "auto"
+        return "docker" if name == "docker" else "linux" if name == "linux" else "monty" if name == "monty" else "auto"
 
     async def open(self) -> None:
         """Add a user.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from corral.apps.settings import Settings
     from corral.memory import Memory
     from corral.policy import Approver, Limits, Policy, Sink
-    from corral.sandbox import SandboxProvider
+    from corral.sandbox import ProviderName, SandboxProvider
     from corral.tools import Logins, TokenStore, Toolbox
 
 __all__ = [
     "LOCK",
     "NO_MODEL",
+    "SANDBOXES",
     "agent_options",
     "choose_sandbox",
     "limits_of",
@@ -47,6 +48,9 @@ _READ = "corral.settings"
 
 LOCK = Path("tools.lock")
 """Beside the task that is run: what `corral tools lock` approved."""
+
+SANDBOXES = ("auto", "docker", "linux", "monty")
+"""Where code may run, as flags name it; corral.sandbox takes too long to import for `--help`."""
 
 NO_MODEL = """\
 corral: no model is configured. Name one in one of these ways:
@@ -104,7 +108,7 @@ _OPTIONS = (
     ),
     click.option(
         "--sandbox",
-        type=click.Choice(["auto", "docker", "monty"]),
+        type=click.Choice(SANDBOXES),
         default=setting("sandbox", "auto"),
         show_default="auto",
         help="Where code runs; auto takes the strongest there is.",
@@ -331,12 +335,10 @@ async def choose_sandbox(name: str, kind: str) -> SandboxProvider | None:
     """
     if kind == "react":
         return None
-    from corral.sandbox import DockerProvider, MontyProvider, choose
+    from corral.sandbox import choose, provider_named
 
-    if name == "docker":
-        return DockerProvider()
-    if name == "monty":
-        return MontyProvider()
+    if name != "auto":
+        return provider_named(cast("ProviderName", name))
     choice = await choose(build=tell_progress)
     if choice.provider.name != "docker":
         tell_progress(f"corral: code runs in {choice.reason}")

@@ -6,14 +6,18 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import click
 
 from corral.apps.assembly import read_settings, stored_logins
 from corral.apps.failures import Exit
+
+if TYPE_CHECKING:
+    from corral.sandbox import SandboxProvider
 
 __all__ = ["doctor"]
 
@@ -129,7 +133,7 @@ def _model() -> Finding:
 
 
 async def _sandboxes() -> AsyncIterator[Finding]:
-    from corral.sandbox import MontyProvider, SandboxError, probe
+    from corral.sandbox import LinuxProvider, MontyProvider, probe
 
     found = await probe()
     if found.ok:
@@ -140,13 +144,24 @@ async def _sandboxes() -> AsyncIterator[Finding]:
         yield Finding("docker", False, found.problem or ignored)
     for warning in found.warnings:
         yield Finding("docker engine", False, warning)
+    linux = LinuxProvider()
+    how = "under bubblewrap" if linux.has_bubblewrap else "held by Landlock and seccomp alone; install bubblewrap"
+    tried = [await _try("linux", linux, how), await _try("monty", MontyProvider(), "a subset of Python")]
+    usable = found.ok or any(finding.ok for finding in tried)
+    for finding in tried:
+        yield finding if usable else replace(finding, needed=True)
+
+
+async def _try(name: str, provider: SandboxProvider, how: str) -> Finding:
+    from corral.sandbox import SandboxError
+
     try:
-        async with MontyProvider() as monty, await monty.open() as session:
+        async with provider, await provider.open() as session:
             execution = await session.execute("1 + 1", timeout=5)
-        works = execution.value == 2
-        yield Finding("monty", works, "runs code" if works else "gave a wrong answer", needed=not found.ok)
     except (SandboxError, ImportError) as error:
-        yield Finding("monty", False, str(error), needed=not found.ok)
+        return Finding(name, False, str(error))
+    works = execution.value == 2
+    return Finding(name, works, f"runs code, {how}" if works else "gave a wrong answer")
 
 
 async def _servers(path: Path) -> AsyncIterator[Finding]:

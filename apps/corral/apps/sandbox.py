@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import codeop
+import sys
 from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 import click
 
-from corral.apps.assembly import choose_sandbox, tell_progress
+from corral.apps.assembly import SANDBOXES, choose_sandbox, tell_progress
 from corral.apps.failures import Exit, explained, fail
 from corral.apps.terminal import printable
 
 if TYPE_CHECKING:
-    from corral.sandbox import AttackOutcome, Execution, Flavour
+    from corral.sandbox import AttackOutcome, Execution, Flavour, SandboxProvider
 
 __all__ = ["sandbox"]
 
-_NAME = click.option(
-    "--sandbox", "name", type=click.Choice(["auto", "docker", "monty"]), default="auto", show_default=True
+_NAME = click.option("--sandbox", "name", type=click.Choice(SANDBOXES), default="auto", show_default=True)
+
+_TIMEOUT = click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True, help="Seconds of a cell."
 )
 
 
@@ -61,14 +68,20 @@ def prune() -> None:
 
 
 @sandbox.command()
+@_NAME
 @click.pass_context
-def check(ctx: click.Context) -> None:
-    """Attack the Docker sandbox as hostile code would; exit status 1 if one attack gets through."""
-    from corral.sandbox import DockerProvider
+def check(ctx: click.Context, name: str) -> None:
+    """Attack the sandbox as hostile code would; exit status 1 if one attack gets through.
+
+    Monty, which runs no CPython, is not attacked.
+    """
     from corral.sandbox import check as attack_all
 
+    if name == "monty":
+        raise fail("the attacks are made for CPython; there is nothing to check in Monty", Exit.BAD_INPUT)
+
     async def attack() -> list[AttackOutcome]:
-        async with DockerProvider() as provider:
+        async with await _chosen(name) as provider:
             return await attack_all(provider, progress=_show)
 
     with explained():
@@ -81,7 +94,7 @@ def check(ctx: click.Context) -> None:
 @sandbox.command("run")
 @click.argument("file", type=click.Path(path_type=Path))
 @_NAME
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True)
+@_TIMEOUT
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where figures and tables are written.")
 @click.pass_context
 def run_file(ctx: click.Context, file: Path, name: str, timeout: float, out: Path | None) -> None:
@@ -91,44 +104,125 @@ def run_file(ctx: click.Context, file: Path, name: str, timeout: float, out: Pat
     except (OSError, UnicodeDecodeError) as error:
         problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise fail(f"{file}: the file can't be read: {problem}", Exit.BAD_INPUT) from error
+
+    async def run() -> Execution:
+        async with _opened(name) as (_, execute):
+            return await execute(code, timeout)
+
     with explained():
-        execution = anyio.run(_run, code, name, timeout)
+        execution = anyio.run(run)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
             for artifact in execution.artifacts:
                 target = out / Path(artifact.name).name
                 target.write_bytes(artifact.data)
                 click.echo(f"wrote {target}", err=True)
-    if execution.output:
-        click.echo(printable(execution.output), nl=False)
-    if execution.value is not None:
-        click.echo(printable(str(execution.value)))
-    if execution.error is not None:
-        click.echo(printable(execution.error.traceback or execution.error.message), err=True)
+    _tell(execution)
     ctx.exit(Exit.ERROR if execution.error else Exit.DONE)
 
 
-async def _run(code: str, name: str, timeout: float) -> Execution:
-    """One cell, through a gate that lets its owner run it and writes it down."""
-    from corral.agents.effects import Effects
-    from corral.agents.steps import InlineSteps
-    from corral.apps.assembly import read_settings
-    from corral.policy import ChainedAudit, Gate, Policy, SecurityPolicy
-    from corral.sandbox import Host, SandboxUnavailable
+@sandbox.command()
+@_NAME
+@_TIMEOUT
+def shell(name: str, timeout: float) -> None:
+    """Type Python into one session. An empty line ends a block, Ctrl-D the shell."""
+
+    async def run() -> None:
+        async with _opened(name) as (where, execute):
+            click.echo(f"a session in {where}; Ctrl-D ends it", err=True)
+            async for cell in _typed():
+                _tell(await execute(cell, timeout))
+
+    with explained():
+        anyio.run(run)
+
+
+async def _typed() -> AsyncGenerator[str]:
+    """What is typed, a statement at a time."""
+    read = _prompting() if sys.stdin.isatty() else _reading
+    lines: list[str] = []
+    while (line := await read("... " if lines else ">>> ")) is not None:
+        lines.append(line)
+        if line.strip() or len(lines) > 1:
+            if _is_whole("\n".join(lines)):
+                yield "\n".join(lines)
+                lines.clear()
+        else:
+            lines.clear()
+    if lines:
+        yield "\n".join(lines)
+
+
+def _is_whole(source: str) -> bool:
+    try:
+        return codeop.compile_command(source, symbol="single") is not None
+    except (SyntaxError, ValueError, OverflowError):
+        return True  # the session says what is wrong, and takes what only it can: top-level await, several statements
+
+
+def _prompting() -> Callable[[str], Awaitable[str | None]]:
+    from prompt_toolkit import PromptSession
+
+    session: PromptSession[str] = PromptSession()
+
+    async def read(prompt: str) -> str | None:
+        try:
+            return await session.prompt_async(prompt)
+        except EOFError:
+            return None
+
+    return read
+
+
+async def _reading(prompt: str) -> str | None:
+    line = await anyio.to_thread.run_sync(sys.stdin.readline)
+    return line.removesuffix("\n") if line else None
+
+
+async def _chosen(name: str) -> SandboxProvider:
+    from corral.sandbox import SandboxUnavailable
 
     provider = await choose_sandbox(name, "codeact")
     if provider is None:
         raise SandboxUnavailable("no sandbox was chosen")
+    return provider
+
+
+@asynccontextmanager
+async def _opened(name: str) -> AsyncGenerator[tuple[str, Callable[[str, float], Awaitable[Execution]]]]:
+    """A session's name, and what runs a cell in it, through a gate that lets its owner run it and writes it down."""
+    from corral.agents.effects import Effects
+    from corral.agents.steps import InlineSteps
+    from corral.apps.assembly import read_settings
+    from corral.policy import ChainedAudit, Gate, Policy, SecurityPolicy
+    from corral.sandbox import Host
+
+    provider = await _chosen(name)
     audit = ChainedAudit(read_settings().audit)
     owner = SecurityPolicy(resource="code:python", actions=["execute"], id="owner")
     effects = Effects(Gate(Policy(rules=[owner]), audit=audit), InlineSteps("sandbox"), "agent:bench", "user:local")
     try:
         async with await provider.open() as session:
-            return await effects.execute(session, code, timeout, Host())
+
+            async def execute(code: str, timeout: float) -> Execution:
+                return await effects.execute(session, code, timeout, Host())
+
+            yield f"{session.name} {session.id}", execute
     finally:
         audit.close()
         with anyio.CancelScope(shield=True):
             await provider.close()
+
+
+def _tell(execution: Execution) -> None:
+    if execution.output:
+        click.echo(printable(execution.output), nl=not execution.output.endswith("\n"))
+    if execution.value is not None:
+        click.echo(printable(str(execution.value)))
+    if (error := execution.error) is not None:
+        # Of a cell that was stopped, the traceback shows how, which is no news of the cell's.
+        shown = error.message if error.kind.value == "timeout" else error.traceback or error.message
+        click.echo(printable(shown), err=True)
 
 
 def _show(outcome: AttackOutcome) -> None:

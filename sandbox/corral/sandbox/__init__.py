@@ -1,7 +1,7 @@
 """Where code runs that nobody has read: sessions in Docker or Monty, behind one protocol."""
 
 from corral.sandbox.attacks import ATTACKS, Attack, AttackKind, Held
-from corral.sandbox.auto import AutoProvider, Choice, choose
+from corral.sandbox.auto import PROVIDERS, AutoProvider, Choice, ProviderName, choose, provider_named
 from corral.sandbox.census import Pruned, Running, prune, running, sweep
 from corral.sandbox.check import AttackOutcome, check
 from corral.sandbox.docker import DockerProvider
@@ -35,6 +35,7 @@ from corral.sandbox.sandbox import (
 __all__ = [
     "ATTACKS",
     "IMAGE",
+    "PROVIDERS",
     "Artifact",
     "Attack",
     "AttackKind",
@@ -55,6 +56,7 @@ __all__ = [
     "Network",
     "Packages",
     "Probe",
+    "ProviderName",
     "Pruned",
     "Running",
     "Sandbox",
@@ -72,6 +74,7 @@ __all__ = [
     "image_exists",
     "image_name",
     "probe",
+    "provider_named",
     "prune",
     "running",
     "sweep",

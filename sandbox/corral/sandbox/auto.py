@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self, get_args
 
 import anyio
 
@@ -16,7 +16,11 @@ from corral.sandbox.linux import LinuxProvider
 from corral.sandbox.monty import MontyProvider
 from corral.sandbox.sandbox import Sandbox, SandboxProvider, SandboxSpec
 
-__all__ = ["AutoProvider", "Choice", "choose"]
+__all__ = ["PROVIDERS", "AutoProvider", "Choice", "ProviderName", "choose", "provider_named"]
+
+ProviderName = Literal["docker", "linux", "monty"]
+PROVIDERS: tuple[ProviderName, ...] = get_args(ProviderName)
+"""What can be chosen by name; the strongest first."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,17 @@ class Choice:
 
     provider: SandboxProvider
     reason: str
+
+
+def provider_named(name: ProviderName) -> SandboxProvider:
+    """One that was chosen; "linux" is bubblewrap where it is installed, else Landlock and seccomp."""
+    match name:
+        case "docker":
+            return DockerProvider()
+        case "linux":
+            return LinuxProvider()
+        case "monty":
+            return MontyProvider()
 
 
 async def choose(*, build: Callable[[str], None] | None = None) -> Choice:
