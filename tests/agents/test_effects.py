@@ -69,6 +69,7 @@ ADMITTED = {
     *(("agents/corral/agents/effects.py", method) for method in ("call", "recall", "remember")),
     *(("agents/corral/agents/memorytools.py", method) for method in ("_work", "forget", "recall", "remember")),
     *(("apps/corral/apps/memory.py", method) for method in ("export", "forget", "import_", "learn", "recall")),
+    ("agents/corral/agents/skills/source.py", "call"),  # a source, to its own tool
 }
 """Who hands an admission on to a tool or a memory, each inside Gate.perform."""
 

@@ -44,6 +44,7 @@ from corral.agents.recorded import RecordedSteps
 from corral.agents.result import Result, StopReason
 from corral.agents.rlm import RLM
 from corral.agents.session import Session
+from corral.agents.skills import Skills, lock_skills
 from corral.agents.steps import InlineSteps, Steps
 from corral.agents.teams import BestOf, Cascade, Fallback, FanOut, Judged, Majority, Part, Router, fan_out
 
@@ -99,6 +100,7 @@ __all__ = [
     "RunView",
     "Schema",
     "Session",
+    "Skills",
     "Steps",
     "StopReason",
     "ToolView",
@@ -108,6 +110,7 @@ __all__ = [
     "delegate",
     "fan_out",
     "hand_off",
+    "lock_skills",
     "memory_model",
     "memory_tools",
     "quote",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -26,6 +27,7 @@ from corral.agents.model import Model, ModelSpec
 from corral.agents.prompt import Actions, opening
 from corral.agents.result import Result
 from corral.agents.signature import TaskSignature
+from corral.agents.skills import Guidance, Skills
 from corral.agents.start import Start
 from corral.agents.stream import stream_events
 from corral.memory import Memory
@@ -44,7 +46,7 @@ from corral.policy import (
     Sink,
 )
 from corral.sandbox import SandboxProvider
-from corral.tools import Artifacts, Tool, Toolbox, ToolSource
+from corral.tools import Artifacts, MCPServer, Tool, Toolbox, ToolSource
 
 __all__ = ["Agent", "CodeAct", "ReAct", "Start"]
 
@@ -87,6 +89,8 @@ class Agent(dspy.Module):
             that this one delegates to.
         secrets: What no model, journal or sandbox may see, of 6 characters and more: it is taken out of all that tools,
             cells and memories give, however it is encoded there; the model's key is one of them.
+        skills: Folders and MCP servers whose skills the model may read, or a source of them. Not with a ready toolbox.
+        agents_md: A file with what a project says to agents, or a folder with an AGENTS.md; it is read now.
 
     Raises:
         DefinitionError: The signature or the model can't be used.
@@ -122,6 +126,8 @@ class Agent(dspy.Module):
         output_guards: Sequence[Guard] = (),
         plugins: Sequence[str | Hook] = (),
         secrets: Sequence[str | SecretStr] = (),
+        skills: Skills | Sequence[str | Path | MCPServer] = (),
+        agents_md: str | Path | None = None,
     ) -> None:
         super().__init__()  # pyright: ignore[reportUnknownMemberType] - DSPy's own is not annotated
         check_collaborators(policy=policy, limits=limits, memory=memory, approver=approver, tools=tools)
@@ -134,7 +140,7 @@ class Agent(dspy.Module):
             self.actions = actions
         self.mode = mode
         self._model = lm if isinstance(lm, Model) or lm is None else Model(lm)
-        kit = Kit(toolbox_of(tools, artifacts), sandbox, bool(self.actions & Actions.CODE))
+        kit = Kit(toolbox_of(tools, artifacts, skills), sandbox, bool(self.actions & Actions.CODE))
         own_policy, policy = policy, policy or Policy.safe()
         asked = limits or Limits()
         self._given = Collaborators(
@@ -160,6 +166,7 @@ class Agent(dspy.Module):
             input_guards=tuple(input_guards),
             output_guards=tuple(output_guards),
             redactor=redactor_of(policy, self._model, secrets),
+            guidance=None if agents_md is None else Guidance.read(agents_md),
         )
         self._definition = Definition(
             signature=signature if isinstance(signature, str) else read.written,

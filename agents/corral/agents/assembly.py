@@ -96,6 +96,8 @@ class Assembly:
         """
         provenance, start = self.effects.provenance, self._life.start
         provenance.system(role.instructions)
+        if (guidance := self._given.guidance) is not None:
+            provenance.observe(guidance.source, guidance.text, guidance.label)
         if start.caller is not None:
             return provenance.seen
         label = Label.user()
@@ -148,6 +150,8 @@ class Assembly:
         network = self.effects.network()
         tools = kit.toolbox.offered_to(self.calls.found)
         instructions = self.border.instructions(role.instructions)
+        if (guidance := self._given.guidance) is not None:
+            instructions = f"{instructions}\n\n{guidance.prompt}"
         return make_offer(instructions, role.signature, native, tools, sandbox, role.actions, network)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
@@ -16,9 +17,10 @@ from corral.agents.hooks import Hook
 from corral.agents.journal import Journal
 from corral.agents.kit import Kit
 from corral.agents.model import Model
+from corral.agents.skills import Guidance, Skills
 from corral.memory import Memory
 from corral.policy import Approver, Audit, Budget, Grants, Judge, Limits, Policy, Redactor, Sink, Throttle
-from corral.tools import Artifacts, Tool, Toolbox, ToolSource
+from corral.tools import Artifacts, MCPServer, Tool, Toolbox, ToolSource
 
 __all__ = ["MAX_OFFERED", "Collaborators", "check_collaborators", "redactor_of", "toolbox_of", "with_an_end"]
 
@@ -64,6 +66,7 @@ class Collaborators:
     hooks: tuple[Hook, ...] = ()
     input_guards: tuple[Guard, ...] = ()
     output_guards: tuple[Guard, ...] = ()
+    guidance: Guidance | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Collaborators:
         # DSPy's optimisers copy agents: the copies spend from the same budget and write to the same journal.
@@ -101,18 +104,24 @@ def check_collaborators(**given: Any) -> None:
 
 
 def toolbox_of(
-    tools: Toolbox | Sequence[ToolSource | Tool | Callable[..., Any]], artifacts: Artifacts | None
+    tools: Toolbox | Sequence[ToolSource | Tool | Callable[..., Any]],
+    artifacts: Artifacts | None,
+    skills: Skills | Sequence[str | Path | MCPServer] = (),
 ) -> Toolbox:
-    """One toolbox of what was given as tools.
+    """One toolbox of what was given as tools, and the skills.
 
     Raises:
-        DefinitionError: It is ready, and `artifacts` would have to be put in.
+        DefinitionError: It is ready, and `artifacts` or skills would have to be put in.
     """
     if isinstance(tools, Toolbox):
         if artifacts is not None:
             raise DefinitionError("a ready toolbox takes its own artifacts: Toolbox(..., artifacts=...)")
+        if skills:
+            raise DefinitionError("a ready toolbox takes the skills as one of its sources: Toolbox(..., Skills(...))")
         return tools
-    sources = [delegate(tool) if isinstance(tool, Member) else tool for tool in tools]
+    sources: list[Any] = [delegate(tool) if isinstance(tool, Member) else tool for tool in tools]
+    if skills:
+        sources.append(skills if isinstance(skills, Skills) else Skills(*skills))
     with_artifacts = sources if artifacts is None else [*sources, artifacts]
     return Toolbox(*with_artifacts, max_offered=MAX_OFFERED)
 

@@ -25,7 +25,7 @@ from corral.tools.observation import Observation
 from corral.tools.prompts import completion_tool, list_prompts, prompt_tool
 from corral.tools.resources import resource_tools
 from corral.tools.servers import HttpServer, PerUser, ServerConfig, StdioServer
-from corral.tools.skills import Skill, list_skills, read_skill_file
+from corral.tools.skills import Skill, SkillFile, list_skills, read_skill_file
 from corral.tools.tool import Effect, Tool
 
 if TYPE_CHECKING:
@@ -164,6 +164,20 @@ class MCPServer:
 
         await self._ask(take)
         return texts
+
+    async def read_skill(self, skill: Skill, file: SkillFile) -> str:
+        """The text of one of the skill's files; untrusted, like all that a server says.
+
+        Raises:
+            ToolSourceError: It is not what was listed (size, digest, frontmatter), or can't be had.
+        """
+        texts: list[str] = []
+
+        async def take(live: Connection) -> None:
+            texts.append(await read_skill_file(live.client, self.name, skill, file))
+
+        await self._ask(take)
+        return texts[-1]
 
     async def _ask(self, question: Callable[[Connection], Awaitable[None]]) -> Connection:
         """Something else than a call, within the connect timeout."""
