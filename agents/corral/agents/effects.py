@@ -231,34 +231,13 @@ class Effects:
     async def elicit(self, elicitation: Elicitation, tool: Tool, step: str) -> dict[str, Any] | bool | None:
         """What the person answers a server that asks in the middle of a call: a form, True for a URL, or None.
 
-        The action's resource is "tool:SERVER/elicitation"; rules may deny it, and let it be asked otherwise.
-
         Raises:
             Denied: The policy or the person refused, or nobody can be asked.
             BadArguments: What was filled in does not fit the form.
         """
-        asked = {"message": elicitation.message, "schema": elicitation.schema, "url": elicitation.url}
-        given = {name: value for name, value in asked.items() if value is not None}
-        action = Action(
-            f"tool:{elicitation.server}/elicitation",
-            "call",
-            self._principal,
-            self._user,
-            given,
-            dict.fromkeys(given, tool.label),
-            via=self._via,
-            for_person=True,
-        )
-
-        async def answer(admission: Admission) -> dict[str, Any] | bool | None:
-            admission.claim(action.resource, "call", given)
-            judgement = admission.judgement
-            if judgement is None or judgement.answered_by is None:
-                return None
-            return True if elicitation.schema is None else elicitation.filled(dict(judgement.content or {}))
-
+        action = elicitation.action(self._principal, self._user, tool.label, self._via)
         AT_STEP.set(step)
-        return await self.gate.perform(action, answer)
+        return await self.gate.perform(action, elicitation.answered)
 
     async def execute(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from corral.memory import Memory
     from corral.policy import Approver, Limits, Policy, Sink
     from corral.sandbox import ProviderName, SandboxProvider
-    from corral.tools import Logins, TokenStore, Toolbox
+    from corral.tools import Logins, TokenStore, Tool, Toolbox
 
 __all__ = [
     "LOCK",
@@ -191,11 +191,17 @@ def read_policy(named: str | None) -> Policy:
 
 
 def make_toolbox(
-    config: Path | None, *, strict: bool, pins: Path | None = None, results: Path | None = None
+    config: Path | None,
+    *,
+    strict: bool,
+    pins: Path | None = None,
+    results: Path | None = None,
+    tools: Sequence[Tool] = (),
 ) -> Toolbox:
     """The servers of an `mcpServers` file as a toolbox, not open yet; what differs from the lock file is withheld.
 
     Args:
+        tools: More of them.
         results: For a model: of very many tools it is shown few and can search, and long results are kept here.
     """
     from corral.policy import Redactor
@@ -204,9 +210,9 @@ def make_toolbox(
     servers = load_mcp_config(config, logins=stored_logins(read_settings(), config)) if config is not None else []
     known = Pins.load(pins) if pins is not None and pins.exists() else None
     if results is None:
-        return Toolbox(*servers, strict=strict, pins=known)
+        return Toolbox(*servers, *tools, strict=strict, pins=known)
     kept = Artifacts(results, keep_days=7, redactor=Redactor(_secrets_of(os.environ), personal=False))
-    return Toolbox(*servers, strict=strict, pins=known, max_offered=30, artifacts=kept)
+    return Toolbox(*servers, *tools, strict=strict, pins=known, max_offered=30, artifacts=kept)
 
 
 def stored_logins(settings: Settings, config: Path) -> Logins:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 import click
 
-from corral.apps.assembly import make_toolbox, read_policy, written_consent
+from corral.apps.assembly import make_toolbox, read_policy, setting, written_consent
 from corral.apps.failures import Exit, explained, fail
 from corral.apps.terminal import printable
 
@@ -23,8 +23,14 @@ __all__ = ["tools"]
 T = TypeVar("T")
 
 _CONFIG = click.option(
-    "--mcp-config", type=click.Path(path_type=Path), required=True, help="A JSON file with mcpServers."
+    "--mcp-config",
+    type=click.Path(path_type=Path),
+    default=setting("mcp_config"),
+    required=True,
+    help="A JSON file with mcpServers.",
 )
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
 @click.group()
@@ -39,7 +45,7 @@ def tools() -> None:
 
 @tools.command("list")
 @_CONFIG
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@_JSON
 @click.pass_context
 def list_tools(ctx: click.Context, mcp_config: Path, as_json: bool) -> None:
     """List all tools; servers that do not start are named on stderr, and the exit status is then 1."""
@@ -47,6 +53,8 @@ def list_tools(ctx: click.Context, mcp_config: Path, as_json: bool) -> None:
     async def show(toolbox: Toolbox) -> Exit:
         for tool in toolbox.tools:
             click.echo(json.dumps(_as_json(tool)) if as_json else _line(tool))
+        if not toolbox.tools:
+            click.echo("corral: there are no tools", err=True)
         for name, problem in toolbox.failures.items():
             click.echo(f"corral: {name}: {printable(problem)}", err=True)
         return Exit.ERROR if toolbox.failures else Exit.DONE
@@ -57,11 +65,15 @@ def list_tools(ctx: click.Context, mcp_config: Path, as_json: bool) -> None:
 @tools.command()
 @click.argument("name")
 @_CONFIG
-def show(name: str, mcp_config: Path) -> None:
+@_JSON
+def show(name: str, mcp_config: Path, as_json: bool) -> None:
     """Show one tool: its signature as code sees it, and its schema."""
 
     async def shown(toolbox: Toolbox) -> None:
         tool = _find(toolbox, name)
+        if as_json:
+            click.echo(json.dumps(_as_json(tool) | {"output_schema": tool.output_schema, "icons": list(tool.icons)}))
+            return
         click.echo(printable(tool.signature()))
         click.echo(f"\n{tool.resource}  effect {tool.effect.value}{'  read-only' if tool.read_only else ''}")
         click.echo(json.dumps(tool.input_schema, indent=2, ensure_ascii=False))
@@ -75,12 +87,14 @@ def show(name: str, mcp_config: Path) -> None:
 @_CONFIG
 @click.option("--policy", "policy_file", metavar="FILE|PRESET", help="Rules, YAML or TOML.")
 @click.option("--yes-to", multiple=True, metavar="RESOURCE", help="Agree to what asks, such as 'tool:files/*'.")
+@_JSON
 @click.pass_context
 def call(
     ctx: click.Context,
     name: str,
     arguments: str,
     mcp_config: Path,
+    as_json: bool,
     policy_file: str | None,
     yes_to: tuple[str, ...],
 ) -> None:
@@ -101,7 +115,13 @@ def call(
     except ValueError as error:
         raise fail(f"the arguments are not JSON: {error}", Exit.BAD_INPUT) from error
     outcome = _with_toolbox(mcp_config, called, strict=True)
-    click.echo(printable(outcome.text), err=outcome.is_error)
+    if as_json:
+        said = {"outcome": outcome.kind, "text": outcome.text, "value": outcome.value}
+        click.echo(json.dumps(said, ensure_ascii=False, default=str))
+    elif outcome.text:
+        click.echo(printable(outcome.text), err=outcome.is_error)
+    else:
+        click.echo("corral: it returned nothing", err=True)
     ctx.exit({"ok": Exit.DONE, "denied": Exit.DENIED}.get(outcome.kind, Exit.ERROR))
 
 
@@ -109,14 +129,20 @@ def call(
 @click.argument("query")
 @_CONFIG
 @click.option("-k", type=click.IntRange(min=1), default=5, show_default=True, help="At the most.")
-def search(query: str, mcp_config: Path, k: int) -> None:
-    """Find tools by words of their names, descriptions and parameters."""
+@_JSON
+@click.pass_context
+def search(ctx: click.Context, query: str, mcp_config: Path, k: int, as_json: bool) -> None:
+    """Find tools by words of their names, descriptions and parameters; the exit status is 1 if there is none."""
 
-    async def found(toolbox: Toolbox) -> None:
-        for tool in toolbox.search(query, k):
-            click.echo(_line(tool))
+    async def found(toolbox: Toolbox) -> Exit:
+        tools = toolbox.search(query, k)
+        for tool in tools:
+            click.echo(json.dumps(_as_json(tool)) if as_json else _line(tool))
+        if not tools:
+            click.echo(f"corral: none of {len(toolbox)} tools fits these words; try others", err=True)
+        return Exit.DONE if tools else Exit.ERROR
 
-    _with_toolbox(mcp_config, found, strict=True)
+    ctx.exit(_with_toolbox(mcp_config, found, strict=True))
 
 
 @tools.command("lock")
@@ -138,8 +164,9 @@ def lock_tools(mcp_config: Path, file: Path) -> None:
 @tools.command("diff")
 @_CONFIG
 @click.option("--file", type=click.Path(path_type=Path), default="tools.lock", show_default=True)
+@_JSON
 @click.pass_context
-def diff_tools(ctx: click.Context, mcp_config: Path, file: Path) -> None:
+def diff_tools(ctx: click.Context, mcp_config: Path, file: Path, as_json: bool) -> None:
     """Show how tools differ from the lock file; exit status 1 if any does."""
     from corral.tools import Change, diff
 
@@ -148,7 +175,13 @@ def diff_tools(ctx: click.Context, mcp_config: Path, file: Path) -> None:
 
     changes = _with_toolbox(mcp_config, compared, strict=True)
     for change in changes:
-        click.echo(printable("\n".join((f"{change.kind} {change.resource}", *change.lines))))
+        if as_json:
+            said = {"resource": change.resource, "kind": change.kind, "lines": list(change.lines)}
+            click.echo(json.dumps(said, ensure_ascii=False))
+        else:
+            click.echo(printable("\n".join((f"{change.kind} {change.resource}", *change.lines))))
+    if not changes:
+        click.echo(f"corral: all tools are as they stand in {file}", err=True)
     ctx.exit(Exit.ERROR if changes else Exit.DONE)
 
 
@@ -180,6 +213,7 @@ def _as_json(tool: Tool) -> dict[str, object]:
         "name": tool.name,
         "resource": tool.resource,
         "description": tool.description,
+        "title": tool.title,
         "effect": tool.effect.value,
         "read_only": tool.read_only,
         "input_schema": tool.input_schema,

@@ -19,6 +19,7 @@ from corral.tools.observation import Json, Observation
 from corral.tools.openapi import load_openapi
 from corral.tools.pins import Change, Pins, diff, lock
 from corral.tools.serve import ToolServer
+from corral.tools.served import ClientPerson, ClientSink
 from corral.tools.server_login import ServerLogin
 from corral.tools.servers import HttpServer, PerUser, StdioServer
 from corral.tools.skills import Skill
@@ -33,6 +34,8 @@ __all__ = [
     "BadArguments",
     "Change",
     "ClientCredentials",
+    "ClientPerson",
+    "ClientSink",
     "DeviceCode",
     "Effect",
     "Elicitation",

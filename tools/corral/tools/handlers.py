@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
+from corral.policy import Action, Admission, Label
 from corral.tools.arguments import Checker
 
 __all__ = ["Elicitation", "Handlers", "LogEntry", "Progress"]
@@ -25,6 +26,31 @@ class Elicitation:
     message: str
     schema: dict[str, Any] | None = None
     url: str | None = None
+
+    def action(self, principal: str, user: str, label: Label, via: tuple[str, ...] = ()) -> Action:
+        """The question as an action for the gate, "tool:SERVER/elicitation": rules may deny it, a person answers it.
+
+        Args:
+            label: Of the call in which it is asked.
+        """
+        asked = {"message": self.message, "schema": self.schema, "url": self.url}
+        given = {name: value for name, value in asked.items() if value is not None}
+        labels = dict.fromkeys(given, label)
+        resource = f"tool:{self.server}/elicitation"
+        return Action(resource, "call", principal, user, given, labels, via=via, for_person=True)
+
+    async def answered(self, admission: Admission) -> dict[str, Any] | bool | None:
+        """What the person said whom the gate asked about `action`; None if nobody was asked.
+
+        Raises:
+            BadArguments: What was filled in does not fit the form.
+        """
+        action = admission.action
+        admission.claim(f"tool:{self.server}/elicitation", "call", action.arguments)
+        judgement = admission.judgement
+        if judgement is None or judgement.answered_by is None:
+            return None
+        return True if self.schema is None else self.filled(dict(judgement.content or {}))
 
     def filled(self, given: dict[str, Any]) -> dict[str, Any]:
         """The form with what was given, and the server's defaults for the rest.

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
 
 from corral.policy import Action, BudgetExceeded, Denied, Gate
+from corral.tools.calling import reporting
 from corral.tools.errors import BadArguments
 from corral.tools.observation import Observation
+from corral.tools.served import SERVED, ServedCall, ServedReports
 from corral.tools.tool import Tool
 from corral.tools.toolbox import Toolbox
 
 if TYPE_CHECKING:
     import mcp_types
     from mcp.server import Server
+    from mcp.server.context import ServerRequestContext
     from starlette.applications import Starlette
 
 __all__ = ["ToolServer"]
 
+_QUESTION: Final = "question"
 _INSTRUCTIONS: Final = "Each call is judged by a policy, and may be refused or wait for a person's approval."
 
 
@@ -27,14 +35,29 @@ class ToolServer:
     Args:
         toolbox: Open, and closed by whoever opened it.
         gate: Judges each call; what it refuses is an error result that says so.
+        name: What it calls itself.
+        version: The same; Corral's own when None.
         principal: Who the clients are to the policy.
+        patience: Seconds that a call waits for a client to come back with an answer.
     """
 
-    def __init__(self, toolbox: Toolbox, gate: Gate, *, name: str = "corral", principal: str = "agent:mcp") -> None:
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        gate: Gate,
+        *,
+        name: str = "corral",
+        version: str | None = None,
+        principal: str = "agent:mcp",
+        patience: float = 600.0,
+    ) -> None:
         self._toolbox = toolbox
         self._gate = gate
         self._name = name
+        self._version = metadata.version("corral") if version is None else version
         self._principal = principal
+        self._patience = patience
+        self._waiting: dict[str, _Waiting] = {}
 
     async def run_stdio(self) -> None:
         """Serve on this process's standard streams until the input ends; nothing else may write to the output."""
@@ -61,13 +84,16 @@ class ToolServer:
             checked = tool.check(arguments)
             action = Action(
                 tool.resource,
-                "call",
+                tool.verb,
                 principal=self._principal,
                 arguments=checked,
                 read_only=tool.read_only,
                 schema_hash=tool.schema_hash,
             )
-            return await self._gate.perform(action, lambda admission: tool.call(checked, admission))
+            call = SERVED.get()
+            reports = None if call is None else ServedReports(self._gate, call, action, tool.label)
+            with reporting(reports):
+                return await self._gate.perform(action, lambda admission: tool.call(checked, admission))
         except (BadArguments, Denied, BudgetExceeded) as error:
             return tool.failed(str(error))
 
@@ -78,10 +104,65 @@ class ToolServer:
         async def list_tools(context: object, params: object) -> types.ListToolsResult:
             return types.ListToolsResult(tools=list(_describe_all(self._toolbox.tools)))
 
-        async def call_tool(context: object, params: types.CallToolRequestParams) -> types.CallToolResult:
-            return _result(await self.call(params.name, params.arguments or {}), self._toolbox.get(params.name))
+        async def call_tool(
+            context: ServerRequestContext[Any], params: types.CallToolRequestParams
+        ) -> types.CallToolResult | types.InputRequiredResult:
+            return await self._serve(context, params)
 
-        return Server(self._name, instructions=_INSTRUCTIONS, on_list_tools=list_tools, on_call_tool=call_tool)
+        return Server(
+            self._name,
+            version=self._version,
+            instructions=_INSTRUCTIONS,
+            on_list_tools=list_tools,
+            on_call_tool=call_tool,
+        )
+
+    async def _serve(
+        self, context: ServerRequestContext[Any], params: mcp_types.CallToolRequestParams
+    ) -> mcp_types.CallToolResult | mcp_types.InputRequiredResult:
+        import mcp_types as types
+
+        arguments = params.arguments or {}
+        answer: types.ElicitResult | None = None
+        if params.request_state is None:
+
+            async def work() -> types.CallToolResult:
+                return _result(await self.call(params.name, arguments), self._toolbox.get(params.name))
+
+            call = ServedCall(work)
+        else:
+            waiting = self._waiting.pop(params.request_state, None)
+            if waiting is None or waiting.asked != (params.name, arguments):
+                return _result(Observation("this call is over; make it again", is_error=True), None)
+            waiting.end.cancel()
+            call, given = waiting.call, (params.input_responses or {}).get(_QUESTION)
+            answer = given if isinstance(given, types.ElicitResult) else types.ElicitResult(action="cancel")
+        outcome = await call.round(context, answer)
+        if isinstance(outcome, types.CallToolResult):
+            return outcome
+        state = secrets.token_urlsafe(32)
+        self._waiting[state] = _Waiting(call, (params.name, arguments), self._give_up_later(state))
+        return types.InputRequiredResult(
+            input_requests={_QUESTION: types.ElicitRequest(params=outcome)}, request_state=state
+        )
+
+    def _give_up_later(self, state: str) -> asyncio.Task[None]:
+        async def give_up() -> None:
+            await asyncio.sleep(self._patience)
+            waiting = self._waiting.pop(state, None)
+            if waiting is not None:
+                await waiting.call.cancel()
+
+        return asyncio.create_task(give_up())
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A call that goes on when its client comes back with an answer."""
+
+    call: ServedCall
+    asked: tuple[str, dict[str, Any]]
+    end: asyncio.Task[None]
 
 
 def _describe_all(tools: Iterable[Tool]) -> Iterable[mcp_types.Tool]:
