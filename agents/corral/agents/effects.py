@@ -14,7 +14,7 @@ import anyio
 from dspy.lm15 import Request
 
 from corral.agents.caller import Below, Caller
-from corral.agents.errors import ReplayDiverged
+from corral.agents.errors import ModelError, ReplayDiverged
 from corral.agents.generation import GENERATION, Generation
 from corral.agents.hooks import Hooks
 from corral.agents.hooks.around import Around
@@ -128,7 +128,16 @@ class Effects:
             asked = await self.around.before_model(action, request, step)
             return await self.around.after_model(action, asked, await model.answer(asked, ask), step)
 
-        return await self.steps.call(name, answered, codec=GENERATION, effect="read")
+        try:
+            return await self.steps.call(name, answered, codec=GENERATION, effect="read")
+        except ModelError as error:
+            self._hush(error)
+            raise
+
+    def _hush(self, error: ModelError) -> None:
+        """Servers quote keys: "Incorrect API key provided: ..."."""
+        error.problem = self.redacted(error.problem)
+        error.args = tuple(self.redacted(arg) if isinstance(arg, str) else arg for arg in error.args)
 
     async def _ask(
         self, model: Model, request: Request, reserve: Spend, on_text: Callable[[str], None] | None, patience: float
