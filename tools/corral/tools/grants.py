@@ -18,6 +18,7 @@ import anyio.to_thread
 from corral.tools.address import find_fault, is_private_way
 from corral.tools.errors import TokenError
 from corral.tools.redirect import RedirectListener
+from corral.tools.secrets import readable
 from corral.tools.token import Token
 from corral.tools.token_endpoint import RefusedGrant, TokenEndpoint
 
@@ -161,7 +162,7 @@ class AuthorizationCode:
         if issuer and answer.get("iss", "" if must_say else issuer) != issuer:
             raise TokenError(server, "the answer is of another authorization server (iss)")
         if "code" not in answer:
-            raise TokenError(server, f"consent was not given ({answer.get('error', 'no code')[:60]})")
+            raise TokenError(server, f"consent was not given ({readable(answer.get('error', 'no code'), 60)})")
         return answer["code"]
 
 

@@ -40,7 +40,7 @@ class HttpTools:
     Args:
         name: The first part of its tools' names and resources.
         base_url: What each endpoint's path is added to; may name variables.
-        auth: Gives the access token of each request, or that of each user; https is then demanded, but for this machine.
+        auth: Gives the access token of each request, or that of each user; https is then needed, but for this machine.
         headers: Sent with every request; their values may name variables, `${VAR}`.
         client: Sends the requests instead of one of our own, and is not closed.
         max_bytes: Of one answer; a longer one is cut.

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from corral.tools.client_identity import ClientAuthMethod, ClientIdentity
 from corral.tools.errors import TokenError
 from corral.tools.oauth_http import send_json
+from corral.tools.secrets import readable
 from corral.tools.server_metadata import AuthServer
 
 __all__ = ["choose_method", "identity_of", "register"]
@@ -38,7 +39,7 @@ async def register(server: AuthServer, name: str, redirect: str, scope: str, gra
     status, data = await send_json(server.register_url, _TIME, body=body)
     if status not in (200, 201) or not isinstance(data, dict):
         said = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
-        words = " ".join(f"{said.get('error', '')} {said.get('error_description', '')}".split())[:200]
+        words = readable(f"{said.get('error', '')} {said.get('error_description', '')}", 200)
         raise TokenError(where, f"it registers no client (HTTP {status}{', ' + words if words else ''})")
     given = {key: value for key, value in cast("dict[str, Any]", data).items() if value not in (None, "")}
     if not isinstance(given.get("client_id"), str):

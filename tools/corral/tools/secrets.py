@@ -10,11 +10,17 @@ from pydantic import BaseModel
 
 from corral.tools.observation import Observation
 
-__all__ = ["HIDDEN", "hide_in_text", "hide_secrets"]
+__all__ = ["HIDDEN", "hide_in_text", "hide_secrets", "readable"]
 
 HIDDEN: Final = "[hidden]"
 _MIN_LENGTH: Final = 6
 """Characters of the shortest secret that is looked for: a shorter one would blot out ordinary words."""
+
+
+def readable(text: str, max_chars: int) -> str:
+    """The beginning of what a stranger said, on one line and without what steers a terminal."""
+    line = " ".join(text[: 4 * max_chars].split())
+    return "".join(character if character.isprintable() else "\ufffd" for character in line)[:max_chars]
 
 
 def hide_in_text(text: str, secrets: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from corral.tools.address import find_fault, is_loopback, is_private_way, show_u
 from corral.tools.client_identity import ClientIdentity
 from corral.tools.clock import ServerClock
 from corral.tools.errors import TokenError
-from corral.tools.secrets import hide_in_text
+from corral.tools.secrets import hide_in_text, readable
 from corral.tools.server_metadata import AuthServer
 from corral.tools.token import Token
 
@@ -125,7 +125,8 @@ class TokenEndpoint:
 
         said = {name: value for name, value in form.items() if value}
         for is_last in (False, False, True):
-            async with told(url, self.timeout), self._client(url) as client:
+            client = self._client(url)  # imports authlib, which is heavy: not the server's time
+            async with told(url, self.timeout), client:
                 response = await client.request("POST", url, withhold_token=True, **self._prepare(client, url, said))
             refusal = self._read_refusal(response, said)
             if refusal is None:
@@ -142,7 +143,9 @@ class TokenEndpoint:
 
     def _prepare(self, client: Any, url: str, said: dict[str, str]) -> dict[str, Any]:
         """Form, headers and authentication of one request: what is signed is good for once."""
-        form, headers = dict(said), {"Accept": "application/json"}
+        from corral.tools.oauth_http import ACCEPTED  # httpx2 is heavy
+
+        form, headers = dict(said), dict(ACCEPTED)
         if self.proofs is not None:
             headers["DPoP"] = self.proofs.prove("POST", url)
         identity = self.client
@@ -199,14 +202,14 @@ class TokenEndpoint:
             code = None
         if not isinstance(code, str):
             raise TokenError(self.server, f"it answered HTTP {response.status_code}")
-        return self._refused(code[:60], str(response.json().get("error_description") or ""), form)
+        return self._refused(readable(code, 60), str(response.json().get("error_description") or ""), form)
 
     def _refused(self, code: str, description: str, form: dict[str, str]) -> RefusedGrant:
         if code == "invalid_client":
             return RefusedGrant(self.server, "it refused the client's id or secret (invalid_client)", code)
         if code == "invalid_scope":
             return RefusedGrant(self.server, f"it refused the scopes {self.scope!r} (invalid_scope)", code)
-        words = " ".join(description.split())[:_MAX_WORDS]
+        words = readable(description, _MAX_WORDS)
         problem = hide_in_text(
             f"it refused: {code}{': ' + words if words else ''}", (self.client.secret, *form.values())
         )
