@@ -3,7 +3,7 @@
 from corral.sandbox.attacks import ATTACKS, Attack, AttackKind, Held
 from corral.sandbox.auto import PROVIDERS, AutoProvider, Choice, ProviderName, choose, provider_named
 from corral.sandbox.census import Pruned, Running, prune, running, sweep
-from corral.sandbox.check import AttackOutcome, check
+from corral.sandbox.check import AttackOutcome, check, promised
 from corral.sandbox.docker import DockerProvider
 from corral.sandbox.errors import (
     SandboxError,
@@ -74,6 +74,7 @@ __all__ = [
     "image_exists",
     "image_name",
     "probe",
+    "promised",
     "provider_named",
     "prune",
     "running",

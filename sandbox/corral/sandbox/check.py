@@ -12,7 +12,7 @@ from corral.sandbox.attacks import ATTACKS, Attack, Held
 from corral.sandbox.errors import SandboxError, SandboxProtocolError
 from corral.sandbox.sandbox import CellErrorKind, Execution, Host, Json, Limits, Sandbox, SandboxProvider, SandboxSpec
 
-__all__ = ["AttackOutcome", "check"]
+__all__ = ["AttackOutcome", "check", "promised"]
 
 SMALL = Limits(
     memory_bytes=128 * 1024**2, processes=32, disk_bytes=8 * 1024**2, open_files=64, artifact_bytes=4 * 1024**2
@@ -39,6 +39,11 @@ class AttackOutcome:
     held: bool
     seen: str
     seconds: float
+
+
+def promised(provider: SandboxProvider) -> list[Attack]:
+    """The attacks that a provider promises to hold: without a container none that use up what all sessions share."""
+    return [attack for attack in ATTACKS if provider.name == "docker" or not attack.container]
 
 
 async def check(
