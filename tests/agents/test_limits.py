@@ -114,6 +114,16 @@ async def test_money_is_never_overshot_and_well_used(kind: str, counter: Counter
     assert 0.05 < result.usage.cost_usd <= 0.1
 
 
+async def test_money_is_never_overshot_where_only_the_prompt_costs(counter: Counter) -> None:
+    reply = Reply("Going on.", [Call("count")], input_tokens=1000, output_tokens=100)
+    with ScriptedServer([reply]) as server:
+        spec = ModelSpec(model="openai/m", api_base=server.url, price=Price(input=10, output=0), max_tokens=200)
+        result = await ReAct("q -> answer", counter.tools(), lm=spec, limits=Limits(cost_usd=0.1)).run("?")
+    assert result.reason is StopReason.COST
+    assert result.usage.cost_usd is not None
+    assert 0.05 < result.usage.cost_usd <= 0.1
+
+
 async def test_money_can_not_be_limited_where_the_price_is_unknown() -> None:
     lm, engine = scripted_lm(["x"])
     with pytest.raises(DefinitionError, match="price of scripted/model is not known"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -62,6 +63,7 @@ class Allowance:
             )
         self._answer = model.max_tokens or _ANSWER_TOKENS
         tokens = budget.left("tokens")
+        self._counts = tokens is not None or self._price is not None
         self._final = min(
             _FINAL_TOKENS, self._answer, max(1, int(tokens) // 8) if tokens is not None else _FINAL_TOKENS
         )
@@ -77,7 +79,7 @@ class Allowance:
         Raises:
             BudgetExceeded: Not even a final answer fits.
         """
-        if self._room(0) is None:
+        if not self._counts:
             return Plan(self._last(again), Spend(steps=1), None)
         prompt = self.meter.prompt(messages)
         now = self._room(prompt) or 0.0
@@ -133,9 +135,10 @@ class Allowance:
         if (tokens := self._budget.left("tokens")) is not None:
             rooms.append((StopReason.TOKENS, tokens - prompt))
         money = self._budget.left("cost_usd")
-        if money is not None and self._price is not None and self._price.output:
-            after = money - self._price.cost(prompt, 0)
-            rooms.append((StopReason.COST, after * 1e6 / self._price.output))
+        if money is not None and self._price is not None:
+            after, price = money - self._price.cost(prompt, 0), self._price.output
+            free = math.inf if after >= 0 else -math.inf
+            rooms.append((StopReason.COST, after * 1e6 / price if price else free))
         return rooms
 
     def _scarcest(self) -> StopReason:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from copy import copy
 from typing import Any, Protocol, cast
 
 import dspy
@@ -145,13 +146,10 @@ class _Bare:
             # May read or refresh credentials, from files too.
             self._provider = await asyncio.to_thread(self._router.lm, self._target)
             _read_flat_errors(self._provider)
-        routed = Request(
-            model=self._model,
-            messages=request.messages,
-            system=request.system,
-            tools=request.tools,
-            config=request.config,
-        )
+        # The same request to the provider's own name of the model, not looked through once more: in a long run that
+        # costs as much as all that the gate does.
+        routed = copy(request)
+        object.__setattr__(routed, "model", self._model)
         try:
             if on_text is None:
                 return await self._provider.complete(routed)

@@ -8,6 +8,8 @@ from typing import Any, cast
 
 __all__ = ["canonical", "frozen_json"]
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))  # json.dumps makes a new one at each call
+
 
 def frozen_json(values: Mapping[str, Any]) -> dict[str, Any]:
     """A deep copy of `values` in plain JSON types; tuples become lists.
@@ -25,7 +27,7 @@ def canonical(value: Any) -> str:
     Raises:
         TypeError: It is no JSON value.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def _copy(value: Any) -> Any:
