@@ -18,7 +18,7 @@ from collections import Counter
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from docker import DockerClient, from_env
+from docker import from_env
 
 from corral.sandbox import DockerProvider, SandboxProtocolError, SandboxSpec, Sizes
 
@@ -55,13 +55,16 @@ class Census:
     folders: int
 
     @classmethod
-    def take(cls, client: DockerClient, label: str) -> Census:
+    def take(cls, label: str) -> Census:
         gc.collect()
+        descriptors = len(os.listdir("/proc/self/fd"))
+        client = from_env()  # one for each look, so that its own connections are not counted
         found = [each for each in client.containers.list() if each.labels.get("corral.label") == label]
         stats = [each.stats(stream=False) for each in found]
+        client.close()
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return cls(
-            descriptors=len(os.listdir("/proc/self/fd")),
+            descriptors=descriptors,
             megabytes=round(pages * os.sysconf("SC_PAGE_SIZE") / 1024**2, 1),
             tasks=len(asyncio.all_tasks()),
             containers=len(found),
@@ -98,7 +101,6 @@ async def soak(cells: int, *, seed: int = 7, workers: int = 8, crashing: float =
     generator = random.Random(seed)
     crashes: Counter[str] = Counter()
     label = f"soak-{os.getpid()}"
-    client = from_env()
     left = cells
     lost = 0
 
@@ -135,7 +137,7 @@ async def soak(cells: int, *, seed: int = 7, workers: int = 8, crashing: float =
         await asyncio.gather(*(work(provider) for _ in range(workers)))
         for _ in range(100):  # what was killed is reaped, and what is kept ready is ready
             await asyncio.sleep(0.1)
-            taken = Census.take(client, label)
+            taken = Census.take(label)
             if taken.processes <= 3 * taken.containers:
                 break
         return taken
@@ -149,8 +151,7 @@ async def soak(cells: int, *, seed: int = 7, workers: int = 8, crashing: float =
         seconds = time.perf_counter() - started
     print(f"soak: {cells} cells in {seconds:.0f} s, {sum(crashes.values())} crashes, names lost {lost} times")  # noqa: T201
     print(f"  {dict(crashes)}\n  before {before}\n  after  {after}")  # noqa: T201
-    closed = Census.take(client, label)
-    client.close()
+    closed = Census.take(label)
     problems = after.grown(before, megabytes=8)
     return problems + ([f"{closed.containers} containers are left"] if closed.containers else [])
 
@@ -158,10 +159,9 @@ async def soak(cells: int, *, seed: int = 7, workers: int = 8, crashing: float =
 async def crowd(sessions: int, containers: int) -> list[str]:
     """Hold sessions, each with a name; returns what was wrong, and what is left of them."""
     label = f"crowd-{os.getpid()}"
-    client = from_env()
     async with DockerProvider() as provider, await provider.open(SandboxSpec(label=label)):
-        Census.take(client, label)  # what is connected, imported and started once is there from here on
-    before = Census.take(client, label)
+        Census.take(label)  # what is imported and started once is there from here on
+    before = Census.take(label)
     problems: list[str] = []
     async with DockerProvider(sizes=Sizes(ready=0, sessions=sessions // containers)) as provider:
         started = time.perf_counter()
@@ -172,13 +172,12 @@ async def crowd(sessions: int, containers: int) -> list[str]:
         values = [(await each.execute("x", timeout=30)).value for each in held]
         if values != list(range(sessions)):
             problems.append("a session has lost its name, or has another's")
-        during = Census.take(client, label)
+        during = Census.take(label)
     if during.containers != containers:
         problems.append(f"{during.containers} containers, not {containers}")
     print(f"crowd: {sessions} sessions in {during.containers} containers held, opened in {opened:.0f} s")  # noqa: T201
-    after = Census.take(client, label)
+    after = Census.take(label)
     print(f"  before {before}\n  during {during}\n  after  {after}")  # noqa: T201
-    client.close()
     return problems + after.grown(before, megabytes=64)
 
 
