@@ -138,9 +138,10 @@ class Space:
         self.expires = grown(self.expires, [np.inf if e is None else e for e in expires])
         self.replaced = grown(self.replaced, replaced)
         self.words = grown(self.words, words)
-        for level, count in zip(integrity, words, strict=True):
-            self._rows_of[level > 0] += 1
-            self._words_of[level > 0] += count
+        trusted, counts = np.array(integrity) > 0, np.array(words)
+        for level, chosen in ((True, trusted), (False, ~trusted)):
+            self._rows_of[level] += int(np.count_nonzero(chosen))
+            self._words_of[level] += int(counts[chosen].sum())
         self._append_vectors(vectors)
 
     def _append_vectors(self, blobs: tuple[bytes | None, ...]) -> None:
