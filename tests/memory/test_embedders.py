@@ -1,15 +1,26 @@
 """Embedders: what holds of each, and what happens when another one comes."""
 
+import json
 import os
 from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import anyio
 import numpy as np
 import pytest
 
-from corral.memory import CallingEmbedder, EmbedderUnavailable, HashingEmbedder, Memory, MiniLMEmbedder, Scope
+from corral.memory import (
+    CallingEmbedder,
+    EmbedderUnavailable,
+    HashingEmbedder,
+    Memory,
+    MiniLMEmbedder,
+    Scope,
+    mem0_embedder,
+)
 
 from .conftest import Held
 
@@ -77,6 +88,45 @@ def test_any_function_is_an_embedder() -> None:
 def test_a_function_that_gives_no_vectors_is_a_typed_error(gives: Any) -> None:
     with pytest.raises(EmbedderUnavailable, match="odd"):
         CallingEmbedder(lambda texts: gives, name="odd", dim=3).embed(["x"])
+
+
+class Lengths(BaseHTTPRequestHandler):
+    """An embeddings endpoint as OpenAI has it: a text's vector is its length, and 3."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        data = [
+            {"object": "embedding", "index": number, "embedding": [float(len(text)), 3.0]}
+            for number, text in enumerate(asked["input"])
+        ]
+        body = json.dumps({"object": "list", "data": data, "model": asked["model"], "usage": USAGE}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+USAGE = {"prompt_tokens": 1, "total_tokens": 1}
+
+
+def test_an_embedder_of_mem0s_own_list(tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", 0), Lengths) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        config = {"model": "m", "api_key": "k", "openai_base_url": f"http://127.0.0.1:{server.server_port}"}
+        embedder = mem0_embedder("openai", config, dim=2, home=tmp_path / "mem0")
+        assert np.allclose(embedder.embed(["four", ""]), [[0.8, 0.6], [0, 1]])
+        assert embedder.name == "mem0-openai-m"
+        with pytest.raises(EmbedderUnavailable, match=r"gave \(1, 2\), not \(1, 3\)"):
+            mem0_embedder("openai", config, dim=3, home=tmp_path / "mem0").embed(["x"])
+        server.shutdown()
+
+
+def test_an_embedder_that_mem0_does_not_have_is_a_typed_error(tmp_path: Path) -> None:
+    with pytest.raises(EmbedderUnavailable, match="Unsupported"):
+        mem0_embedder("nobody", {}, dim=2, home=tmp_path).embed(["x"])
 
 
 class Constant:

@@ -1,6 +1,6 @@
 """What an agent remembers: the window before the model, what was said, and what is known for good."""
 
-from corral.memory.calling import CallingEmbedder
+from corral.memory.calling import CallingEmbedder, mem0_embedder
 from corral.memory.changes import FactChange
 from corral.memory.embedder import Embedder
 from corral.memory.errors import (
@@ -52,4 +52,5 @@ __all__ = [
     "WindowTooSmall",
     "estimate_tokens",
     "fit_window",
+    "mem0_embedder",
 ]

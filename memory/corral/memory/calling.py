@@ -1,17 +1,20 @@
-"""Any function as an embedder."""
+"""Any function, and any of mem0's embedders, as an embedder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from corral.memory.errors import EmbedderUnavailable
+from corral.memory.mem0_import import importing_mem0
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["CallingEmbedder"]
+__all__ = ["CallingEmbedder", "mem0_embedder"]
 
 
 class CallingEmbedder:
@@ -50,3 +53,24 @@ class CallingEmbedder:
             raise EmbedderUnavailable(f"embedder {self.name} gave {vectors.shape}, not {(len(texts), self.dim)}")
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+
+
+def mem0_embedder(provider: str, config: Mapping[str, Any], *, dim: int, home: Path) -> CallingEmbedder:
+    """An embedder of mem0's own list, such as "openai" or "ollama"; opened when it is first used.
+
+    Args:
+        config: As mem0 has it; `model` is part of the embedder's name.
+        home: mem0's folder, inside the data folder.
+    """
+
+    @cache
+    def opened() -> Any:
+        with importing_mem0(home):  # heavy
+            from mem0.utils.factory import EmbedderFactory
+
+        return cast(Any, EmbedderFactory).create(provider, {"embedding_dims": dim, **config}, None)
+
+    def embed(texts: list[str]) -> Any:
+        return opened().embed_batch(texts, "add")
+
+    return CallingEmbedder(embed, name=f"mem0-{provider}-{config.get('model') or 'default'}", dim=dim)
