@@ -59,6 +59,7 @@ PATHS = {
     ("agents/corral/agents/records.py", "execute"): "SQL",
     ("agents/corral/agents/schema.py", "execute"): "SQL",
     ("agents/corral/agents/writer.py", "execute"): "SQL",
+    ("apps/corral/apps/chat/pictures.py", "execute"): "what Effects.execute runs, looked at on its way back",
     ("apps/corral/apps/doctor.py", "execute"): "1 + 1, our own, to see whether Monty works",
     ("apps/corral/apps/memory.py", "complete"): "a field of the receipt of an erasure",
     ("apps/corral/apps/sandbox.py", "execute"): "Effects.execute",

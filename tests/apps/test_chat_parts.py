@@ -23,7 +23,7 @@ from corral.apps.chat.folds import Folds
 from corral.apps.chat.mentions import TypedConsent, with_files
 from corral.apps.chat.modes import ChatMode
 from corral.apps.chat.paper import Paper
-from corral.apps.chat.pictures import PictureStore, inline
+from corral.apps.chat.pictures import PictureStore, Shown, inline
 from corral.apps.chat.screen import Screen
 from corral.apps.chat.shell import run_command
 from corral.apps.chat.status import status_line
@@ -49,6 +49,7 @@ from corral.policy import (
     Usage,
     Verdict,
 )
+from corral.sandbox import Artifact, Execution
 from corral.tools import Observation
 
 PNG = base64.b64decode(
@@ -319,6 +320,29 @@ def test_pictures_are_kept_and_shown_where_a_terminal_shows_them(tmp_path: Path)
     assert iterm is not None
     assert iterm.startswith("\x1b]1337;File=inline=1;")
     assert inline(picture, {"TERM": "xterm-kitty", "TMUX": "/tmp/x"}) is None
+
+
+async def test_figures_of_a_cell_are_kept_too(tmp_path: Path) -> None:
+    class Session:
+        name = "docker"
+
+        async def execute(self, code: str, variables: object, *, timeout: float, host: object) -> Execution:
+            return Execution(value=code, artifacts=(Artifact("shown-1.png", "image/png", PNG),))
+
+    class Provider:
+        name = "docker"
+        instructions = "Code runs here."
+
+        async def open(self, spec: object) -> Session:
+            return Session()
+
+    store = PictureStore(tmp_path)
+    provider: Any = Shown(Provider(), store)  # pyright: ignore[reportArgumentType]
+    session = await provider.open(None)
+    assert (provider.instructions, session.name) == ("Code runs here.", "docker")
+    assert (await session.execute("1", timeout=1.0)).value == "1"
+    (picture,) = store.take()
+    assert (picture.kind, picture.path.read_bytes()) == ("png", PNG)
 
 
 def test_the_status_line_keeps_what_matters_where_it_is_narrow() -> None:

@@ -94,7 +94,7 @@ class Bench:
     @property
     def sandbox_reason(self) -> str:
         """Why that one, where it was chosen for what works here."""
-        return self._auto.reason
+        return getattr(self._provider, "reason", "")
 
     async def __aenter__(self) -> Self:
         return self

@@ -46,7 +46,7 @@ class Fold:
         """What it is and what came of it, on one line."""
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append("● " if self.outcome else "◌ ", _STYLES.get(self.outcome or "", "call"))
-        text.append(f"{self.number} ", "dim")
+        text.append(f"{self.number} " if self.number else "", "dim")
         head = _one_line(f"{self.name} {self.code}" if self.code is not None else f"{self.name}({_brief(self)})")
         came = _one_line(self.content) if self.outcome else f"{time.monotonic() - self.started:.0f} s"
         if self.outcome not in (None, "ok"):
@@ -66,7 +66,7 @@ class Fold:
             parts.append(paper.code(self.code))
         else:
             parts.append(arguments_of(self.arguments, paper))
-        parts += [call.line(paper.width - 2) for call in self.calls]
+        parts += [Text("  ") + call.line(paper.width - 2) for call in self.calls]
         if self.content:
             parts.append(Text("→", "dim"))
             parts.append(_content(self.content, paper))

@@ -18,6 +18,7 @@ from corral.apps.assembly import (
     model_of,
     read_policy,
     stored_logins,
+    tell_progress,
     written_consent,
 )
 from corral.apps.bench import Bench
@@ -29,13 +30,14 @@ from corral.apps.chat.ledger import Ledger
 from corral.apps.chat.mentions import TypedConsent
 from corral.apps.chat.modes import ChatMode
 from corral.apps.chat.paper import Paper
-from corral.apps.chat.pictures import PictureStore
+from corral.apps.chat.pictures import PictureStore, Shown
 from corral.apps.chat.repl import Repl
 from corral.apps.chat.screen import Screen
 from corral.apps.chat.state import Chat
 from corral.apps.failures import Exit, fail
 from corral.apps.settings import Settings
 from corral.policy import Audit, Budget, ChainedAudit, Gate, Mode, Policy
+from corral.sandbox import AutoProvider, SandboxProvider
 from corral.tools import Pins, Toolbox, load_mcp_config
 
 __all__ = ["opened_chat"]
@@ -62,9 +64,9 @@ async def opened_chat(
     audit = ChainedAudit(settings.audit)
     stack.callback(audit.close)
     async with AsyncExitStack() as opened:
-        sandbox = await choose_sandbox(options["sandbox"], options["kind"])
-        if sandbox is not None:
-            opened.push_async_callback(sandbox.close)
+        provider = await _provider(options)
+        opened.push_async_callback(provider.close)
+        sandbox = cast("SandboxProvider", Shown(provider, pictures))
         agent = make_agent(
             toolbox,
             settings,
@@ -72,7 +74,7 @@ async def opened_chat(
             stack,
             model=model,
             policy=policy,
-            sandbox=sandbox,
+            sandbox=None if options["kind"] == "react" else sandbox,
             memory=memory,
             approver=approver,
         )
@@ -104,6 +106,13 @@ async def opened_chat(
         repl = Repl(chat, picks=options["resumed"] == "")
         screen.use(_keyboard(chat, repl, settings.home / "chat_history"))
         yield repl
+
+
+async def _provider(options: dict[str, Any]) -> SandboxProvider:
+    """Where code of the agent and of the person runs; chosen when it is needed, if it may not be needed at all."""
+    if options["kind"] == "react" and options["sandbox"] == "auto":
+        return AutoProvider(build=tell_progress)
+    return await choose_sandbox(options["sandbox"], "codeact") or AutoProvider(build=tell_progress)
 
 
 def _take_up(conversation: Conversation, options: dict[str, Any]) -> None:

@@ -8,11 +8,12 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from corral.sandbox import Execution, Host, Sandbox, SandboxProvider, SandboxSpec
 from corral.tools import Artifacts, Observation
 
-__all__ = ["Picture", "PictureStore", "inline"]
+__all__ = ["Picture", "PictureStore", "Shown", "inline"]
 
 _MOST_BYTES = 8 * 1024**2
 _CHUNK = 4096
@@ -41,8 +42,7 @@ class PictureStore(Artifacts):
         self._new: list[Picture] = []
 
     def shorten(self, tool: str, observation: Observation) -> Observation:
-        kept = [picture for data in _images(observation.contents) if (picture := self._keep_picture(data)) is not None]
-        self._new += kept
+        kept = [picture for data in _images(observation.contents) if (picture := self.keep(data)) is not None]
         if kept:
             said = "\n".join(f"[{picture}]" for picture in kept)
             observation = replace(observation, text=f"{observation.text}\n{said}")
@@ -53,14 +53,59 @@ class PictureStore(Artifacts):
         taken, self._new = self._new, []
         return taken
 
-    def _keep_picture(self, data: bytes) -> Picture | None:
+    def keep(self, data: bytes) -> Picture | None:
+        """Keep one; None if it is no picture by its first bytes, or too large."""
         kind = next((kind for magic, kind in _KINDS.items() if data.startswith(magic)), None)
         if kind is None or len(data) > _MOST_BYTES:
             return None
         self._pictures.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self._pictures / f"picture-{secrets.token_hex(4)}.{kind}"
         path.write_bytes(data)
-        return Picture(path, kind, len(data))
+        picture = Picture(path, kind, len(data))
+        self._new.append(picture)
+        return picture
+
+
+class Shown:
+    """A sandbox provider, whose cells' figures are kept as pictures; all else is the provider's own.
+
+    Args:
+        store: Where they are kept.
+    """
+
+    def __init__(self, provider: SandboxProvider, store: PictureStore) -> None:
+        self._provider = provider
+        self._store = store
+
+    @property
+    def name(self) -> str:
+        return self._provider.name
+
+    async def open(self, spec: SandboxSpec | None = None) -> Sandbox:
+        return cast("Sandbox", _ShownSandbox(await self._provider.open(spec), self._store))
+
+    async def close(self) -> None:
+        await self._provider.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._provider, name)
+
+
+class _ShownSandbox:
+    def __init__(self, sandbox: Sandbox, store: PictureStore) -> None:
+        self._sandbox = sandbox
+        self._store = store
+
+    async def execute(
+        self, code: str, variables: Mapping[str, Any] | None = None, *, timeout: float, host: Host | None = None
+    ) -> Execution:
+        execution = await self._sandbox.execute(code, variables, timeout=timeout, host=host)
+        for artifact in execution.artifacts:
+            self._store.keep(artifact.data)
+        return execution
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sandbox, name)
 
 
 def inline(picture: Picture, environ: Mapping[str, str]) -> str | None:

@@ -189,15 +189,18 @@ class Screen:
             self._blocks.growing = "" if text.endswith("\n") else "…"
             return
         for block in self._blocks.feed(text):
-            self.paper.put(self.paper.markdown(block))
-            self.paper.write("\n")
+            self.paper.write(self._rendered(block) + "\n")
 
     def _end_text(self) -> None:
         rest = self._blocks.flush()
         if self.paper.is_plain:
             self.paper.write("\n" if rest else "")
         elif rest.strip():
-            self.paper.put(self.paper.markdown(rest))
+            self.paper.write(self._rendered(rest))
+
+    def _rendered(self, block: str) -> str:
+        """A block of Markdown without the empty lines that some kinds of block bring with them."""
+        return self.paper.render(self.paper.markdown(block)).strip("\n") + "\n"
 
     def _finish(self, event: RunFinished) -> None:
         self._end_text()
