@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -363,6 +364,7 @@ def test_lines_are_edited_searched_and_continued(terminal: Terminal, environment
         terminal.press("Enter")
         terminal.see("answer 1")
         terminal.run("send-keys", "-l", "/the")
+        terminal.see("/theme  colours")
         terminal.press("Tab")
         terminal.see("> /theme")
         terminal.type(" mono")
@@ -423,25 +425,28 @@ def test_nothing_that_a_model_or_a_tool_says_steers_the_terminal(
 
 @pytest.mark.parametrize("kind", ["narrow", "dumb"])
 def test_narrow_colourless_and_dumb_terminals_are_enough(
-    kind: str, terminal: Terminal, environment: dict[str, str], config: Path
+    kind: str, terminal: Terminal, environment: dict[str, str], tmp_path: Path
 ) -> None:
+    (tmp_path / ".env").write_text("SECRET=1\n")
     changed = {"narrow": {"NO_COLOR": "1"}, "dumb": {"TERM": "dumb"}}[kind]
-    with ScriptedServer(clockwork) as server:
-        arguments = with_model(server, "--mcp-config", str(config))
-        terminal.start(arguments, {**environment, **changed}, width=40 if kind == "narrow" else 100)
-        terminal.see("3 tools.")
-        terminal.type("what time is it?")
+    with ScriptedServer(["```python\nprint('read')\n```\n\nIt was read."]) as server:
+        width = 40 if kind == "narrow" else 100
+        terminal.start(with_model(server, folder=tmp_path), {**environment, **changed}, width=width)
+        terminal.see("1 tool.")
+        terminal.type("look at @.env")
         terminal.see_at_the_prompt(QUESTION if kind == "dumb" else "y/s/a/n why:")
+        assert "May this happen? read file:.env" in terminal.screen
         if kind == "narrow":
-            terminal.see_at_the_prompt("openai/m · 15 tokens · auto · mode ask")
+            terminal.see_at_the_prompt("openai/m · 0 tokens · auto · mode ask")
         terminal.type("y")
         terminal.see("It was read.")
         terminal.type("/mode all")
         terminal.see("mode all: what asks")
         coloured = terminal.run("capture-pane", "-p", "-e", "-S", "-100")
-        assert "\x1b[3" not in coloured.replace("\x1b[39m", "").replace("\x1b[3m", "")
+        assert not re.search(r"\x1b\[[0-9;]*\b(3[0-7]|9[0-7]|38)\b", coloured)
         terminal.type("/exit")
         terminal.leave()
+    assert "SECRET=1" in said_to(server)[0]
 
 
 def test_what_it_can_not_begin_with_is_said(corral: Corral, terminal: Terminal, environment: dict[str, str]) -> None:

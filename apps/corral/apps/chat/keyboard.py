@@ -121,6 +121,8 @@ class LineKeyboard:
 
     async def ready(self) -> None:
         await self._ready.wait()
+        # Until the terminal has said where the cursor is, what is printed would be taken for free space.
+        await self._lines.app.renderer.wait_for_cpr_responses(timeout=1)
 
     async def answer(self, prompt: str) -> str:
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
