@@ -369,6 +369,10 @@ def test_lines_are_edited_searched_and_continued(terminal: Terminal, environment
         terminal.see("> /theme")
         terminal.type(" mono")
         terminal.see("theme mono")
+        # As fast as keys can come.
+        for name in ("light", "dark", "mono", "light"):
+            terminal.type(f"/theme {name}")
+        terminal.see("> /theme light", times=2)
         # Bytes that are no UTF-8.
         terminal.run("send-keys", "-H", "61", "ff", "fe", "62")
         terminal.press("Enter")

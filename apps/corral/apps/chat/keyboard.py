@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -162,8 +162,11 @@ class LineKeyboard:
             app.renderer.request_absolute_cursor_position()
             app.invalidate()
 
-    def opened(self) -> AbstractContextManager[None]:
-        return patch_stdout(raw=True)
+    @contextmanager
+    def opened(self) -> Generator[None]:
+        # Raw between two lines, too: else the terminal would show what is typed then, and take Enter for Ctrl-J.
+        with patch_stdout(raw=True), self._lines.app.input.raw_mode():
+            yield
 
     def _message(self) -> AnyFormattedText:
         prompt = f"\x1b[1m{self._question[0]}\x1b[0m" if self._question else "\x1b[1m>\x1b[0m "
