@@ -37,6 +37,7 @@ from corral.agents.journal import Journal
 from corral.agents.memorymodel import memory_model
 from corral.agents.memorytools import memory_tools
 from corral.agents.model import Model, ModelSpec
+from corral.agents.modules import module_tool
 from corral.agents.price import Price
 from corral.agents.prompt import Actions
 from corral.agents.quoting import quote
@@ -113,6 +114,7 @@ __all__ = [
     "lock_skills",
     "memory_model",
     "memory_tools",
+    "module_tool",
     "quote",
     "run_in_background",
 ]

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from pydantic_core import to_jsonable_python
 
@@ -33,13 +33,20 @@ from corral.policy import (
 )
 
 if TYPE_CHECKING:
+    from dspy.lm15 import Request
+
     from corral.agents.collaborators import Collaborators
+    from corral.agents.generation import Generation
     from corral.agents.life import Life
+    from corral.agents.model import Model
     from corral.agents.start import Start
 
-__all__ = ["CALLER", "POOL", "Below", "Caller", "sharing", "spending_from"]
+__all__ = ["CALLER", "POOL", "Ask", "Below", "Caller", "sharing", "spending_from"]
 
 T = TypeVar("T")
+
+Ask: TypeAlias = "Callable[[Model, Request, Below], Awaitable[Generation]]"
+"""Asks a model as a run does; what it costs is added to what was spent below the step."""
 
 _ONE_CALL = Spend(tool_calls=1)
 
@@ -92,6 +99,7 @@ class Caller:
     Attributes:
         principals: "agent:NAME" of the first run of the chain, down to this one's own.
         traces: All that its model has read; what it hands over derives from that.
+        ask: Asks a model as this run does, through its gate.
         leave: What the gate has just let happen, if that is a delegation.
         below: What has been spent below this step.
     """
@@ -104,14 +112,15 @@ class Caller:
     throttles: tuple[Throttle, ...]
     step: str = ""
     traces: Traces = field(default_factory=Traces)
+    ask: Ask | None = None
     leave: list[str] = field(default_factory=list[str])
     below: Below = field(default_factory=Below)
     started: Counter[str] = field(default_factory=Counter[str])
 
     @contextmanager
-    def at(self, step: str, traces: Traces, leave: str = "") -> Generator[Below]:
+    def at(self, step: str, traces: Traces, leave: str = "", ask: Ask | None = None) -> Generator[Below]:
         """Let runs that start in this context be below `step`; what they have cost is in what it gives."""
-        here = replace(self, step=step, traces=traces, leave=[leave], below=Below(), started=Counter())
+        here = replace(self, step=step, traces=traces, leave=[leave], ask=ask, below=Below(), started=Counter())
         caller, pool = CALLER.set(here), POOL.set(None)
         try:
             yield here.below

@@ -153,6 +153,16 @@ class Effects:
 
         return await self.gate.perform(self._action(resource, "generate"), effect, reserve=reserve)
 
+    async def _ask_below(self, model: Model, request: Request, below: Below) -> Generation:
+        """Ask for a tool that is no run of its own, such as a DSPy module."""
+
+        async def ask(one: Model, request: Request, patience: float, /) -> Generation:
+            return await self._ask(one, request, Spend(steps=1), None, patience)
+
+        generation = await model.answer(request, ask)
+        below.add(generation.usage, _cost(Spend(steps=1), generation))
+        return generation
+
     async def call(
         self, tool: Tool, arguments: Mapping[str, Any], step: str, *, again: str | None = None, told: bool = True
     ) -> Observation:
@@ -383,7 +393,7 @@ class Effects:
         if self._caller is None:
             yield Below()
             return
-        with self._caller.at(step, self.provenance.traces, leave) as below:
+        with self._caller.at(step, self.provenance.traces, leave, self._ask_below) as below:
             try:
                 yield below
             finally:

@@ -1,5 +1,6 @@
 """Tools: what models may call, where it comes from, and the one gated way to call it."""
 
+from corral.tools.a2a import A2AAgent
 from corral.tools.artifacts import Artifacts
 from corral.tools.calling import Reports, reporting
 from corral.tools.client_identity import PrivateKeyJwt, TokenFile
@@ -12,6 +13,7 @@ from corral.tools.handlers import Elicitation, Handlers, LogEntry, Progress
 from corral.tools.http_tools import HttpTools
 from corral.tools.identity_assertion import IdentityAssertion
 from corral.tools.keyring_store import KeyringTokenStore, open_token_store
+from corral.tools.langchain import LangChainTools
 from corral.tools.logins import Logins
 from corral.tools.mcp import MCPServer
 from corral.tools.oauth import OAuthClient, TokenSource, bearer
@@ -29,6 +31,7 @@ from corral.tools.tool import Effect, Tool
 from corral.tools.toolbox import Toolbox
 
 __all__ = [
+    "A2AAgent",
     "Artifacts",
     "AuthorizationCode",
     "BadArguments",
@@ -50,6 +53,7 @@ __all__ = [
     "Json",
     "JwtBearer",
     "KeyringTokenStore",
+    "LangChainTools",
     "LogEntry",
     "Logins",
     "MCPServer",
