@@ -154,6 +154,28 @@ def test_rules_are_proposed_from_what_a_run_did(corral: Corral, tmp_path: Path, 
     assert "day_of_week" in str(server.bodies[1]["messages"])
 
 
+def test_policies_are_looked_at_by_name_all_mistakes_at_once_and_manifests_proposed(
+    corral: Corral, tmp_path: Path
+) -> None:
+    assert corral("policy", "check", "unattended").stdout == "nothing odd\n"
+    assert corral("policy", "explain", "paranoid", "call", "tool:mail/send").stdout.startswith("ASK")
+    assert corral("policy", "diff", "readonly", "unattended").returncode == 1
+    (tmp_path / "bad.yaml").write_text("limits: {stepps: 3}\ndefualt: ask\nrules: [{resource: 5}]\n")
+    bad = corral("policy", "check", "bad.yaml")
+    assert bad.returncode == 2
+    assert len(bad.stderr.splitlines()) == 4
+    assert "bad.yaml:2: unknown key defualt; did you mean default?" in bad.stderr
+    entry = {"command": sys.executable, "args": ["-m", "mcp_server_time"], "trust": True}
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": {"time": entry}}))
+    proposed = corral("policy", "manifest", "time", "--mcp-config", "mcp.json", "--yaml")
+    assert proposed.returncode == 0, proposed.stderr
+    (tmp_path / "time.yaml").write_text(proposed.stdout)
+    (tmp_path / "p.yaml").write_text("provenance: {underived: deny, manifests: {time: time.yaml}}\n")
+    assert corral("policy", "check", "p.yaml").returncode == 0
+    assert "get_current_time" in proposed.stdout
+    assert corral("policy", "manifest", "none", "--mcp-config", "mcp.json").returncode == 2
+
+
 def test_the_audit_is_shown_and_every_change_of_it_is_found(corral: Corral, tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text("rules: []\n")
     with ScriptedServer(["hi"]) as server:

@@ -121,3 +121,17 @@ def test_a_missing_include_and_an_include_in_code_are_refused(write: WriteFile) 
         Policy.load(write("a.yaml", "include: [none.yaml]\n"))
     with pytest.raises(ValueError, match=r"only Policy\.load follows include"):
         Policy(include=["a.yaml"])
+
+
+def test_every_mistake_of_a_file_is_named_unknown_keys_first(write: WriteFile) -> None:
+    text = GOOD.replace("ask", "allow").replace("steps", "stepps").replace("resource:", "resorce:")
+    with pytest.raises(PolicyFileError) as caught:
+        Policy.load(write("p.yaml", text))
+    error = caught.value
+    assert str(error).endswith("(and 3 more; `corral policy check` names them)")
+    assert [line.partition("p.yaml:")[2] for line in error.all] == [
+        "3: unknown key limits.stepps; did you mean steps?",
+        "6: unknown key rules.0.resorce; did you mean resource?",
+        "2: default: Input should be 'ask', 'deny' or 'inherit'",
+        "5: rules.0.resource: Field required",
+    ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from corral.apps.assembly import make_toolbox, read_policy
 from corral.apps.failures import Exit, explained, fail
 from corral.apps.terminal import printable
 
@@ -18,7 +19,7 @@ _FILE = click.Path(path_type=Path)
 
 @click.group()
 def policy() -> None:
-    """Check, explain, test, compare and export policies.
+    """Check, explain, test, compare and export policies: files, or presets such as unattended.
 
     \b
     corral policy check policy.yaml
@@ -27,15 +28,18 @@ def policy() -> None:
 
 
 @policy.command()
-@click.argument("file", type=_FILE)
+@click.argument("file", metavar="FILE|PRESET")
 @click.pass_context
-def check(ctx: click.Context, file: Path) -> None:
+def check(ctx: click.Context, file: str) -> None:
     """Say what is odd about FILE: shadowed, contradictory, unreachable, expired rules. Exit status 1 if any."""
-    from corral.policy import Policy
+    from corral.policy import PolicyFileError
     from corral.policy import check as find
 
     with explained():
-        found = find(Policy.load(file))
+        try:
+            found = find(read_policy(file))
+        except PolicyFileError as error:
+            raise fail("\n".join(error.all), Exit.BAD_INPUT) from error
     for finding in found:
         click.echo(printable(str(finding)))
     if not found:
@@ -44,7 +48,7 @@ def check(ctx: click.Context, file: Path) -> None:
 
 
 @policy.command()
-@click.argument("file", type=_FILE)
+@click.argument("file", metavar="FILE|PRESET")
 @click.argument("verb")
 @click.argument("resource")
 @click.option("--arg", "arguments", multiple=True, metavar="NAME=VALUE", help="An argument; JSON, or else text.")
@@ -54,7 +58,7 @@ def check(ctx: click.Context, file: Path) -> None:
 @click.pass_context
 def explain(
     ctx: click.Context,
-    file: Path,
+    file: str,
     verb: str,
     resource: str,
     arguments: tuple[str, ...],
@@ -66,11 +70,11 @@ def explain(
 
     The exit status is 0 where it is allowed, 3 where it is denied or a person is asked.
     """
-    from corral.policy import Action, Policy, Verdict
+    from corral.policy import Action, Verdict
     from corral.policy import explain as explanation
 
     with explained():
-        loaded = Policy.load(file)
+        loaded = read_policy(file)
     try:
         action = Action(resource, verb, principal, user, dict(map(_argument, arguments)), read_only=read_only)
     except ValueError as error:
@@ -81,15 +85,15 @@ def explain(
 
 
 @policy.command()
-@click.argument("file", type=_FILE)
+@click.argument("file", metavar="FILE|PRESET")
 @click.argument("cases", type=_FILE)
 @click.pass_context
-def test(ctx: click.Context, file: Path, cases: Path) -> None:
+def test(ctx: click.Context, file: str, cases: Path) -> None:
     """Judge the actions in CASES by FILE, and compare with what each expects. Exit status 1 if one differs."""
-    from corral.policy import Policy, read_cases, run_cases
+    from corral.policy import read_cases, run_cases
 
     with explained():
-        results = run_cases(Policy.load(file), read_cases(cases))
+        results = run_cases(read_policy(file), read_cases(cases))
     for result in results:
         click.echo(printable(str(result)))
     failed = sum(not result.passed for result in results)
@@ -98,16 +102,15 @@ def test(ctx: click.Context, file: Path, cases: Path) -> None:
 
 
 @policy.command()
-@click.argument("old", type=_FILE)
-@click.argument("new", type=_FILE)
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
 @click.pass_context
-def diff(ctx: click.Context, old: Path, new: Path) -> None:
+def diff(ctx: click.Context, old: str, new: str) -> None:
     """Say what NEW judges otherwise than OLD. Exit status 1 if it lets more happen."""
-    from corral.policy import Policy
     from corral.policy import diff as changes_of
 
     with explained():
-        changes = changes_of(Policy.load(old), Policy.load(new))
+        changes = changes_of(read_policy(old), read_policy(new))
     for change in changes:
         click.echo(printable(str(change)))
     if not changes:
@@ -116,26 +119,51 @@ def diff(ctx: click.Context, old: Path, new: Path) -> None:
 
 
 @policy.command()
-@click.argument("file", type=_FILE)
+@click.argument("file", metavar="FILE|PRESET")
 @click.option("--cedar", "cedar", is_flag=True, required=True, help="As Cedar policies.")
-def export(file: Path, cedar: bool) -> None:
+def export(file: str, cedar: bool) -> None:
     """Write FILE for other engines to stdout."""
-    from corral.policy import Policy, to_cedar
+    from corral.policy import to_cedar
 
     with explained():
-        click.echo(to_cedar(Policy.load(file)))
+        click.echo(to_cedar(read_policy(file)))
 
 
 @policy.command()
 @click.argument("run")
-def learn(run: str) -> None:
+@click.option("--yaml", "yaml", is_flag=True, help="As YAML; without, it is TOML.")
+def learn(run: str, yaml: bool) -> None:
     """Propose rules from what RUN did, for a person to edit; RUN is the start of a run's id."""
     from corral.apps.runs import find_run, open_journal
-    from corral.policy import propose_rules
+    from corral.policy import as_yaml, propose_rules
 
     with open_journal() as journal:
         events = list(journal.events(find_run(journal, run)))
-    click.echo(propose_rules(_actions_of(events)))
+    proposed = propose_rules(_actions_of(events))
+    click.echo(as_yaml(proposed) if yaml else proposed)
+
+
+@policy.command()
+@click.argument("server")
+@click.option("--mcp-config", type=click.Path(path_type=Path), required=True, help="A JSON file with mcpServers.")
+@click.option("--yaml", "yaml", is_flag=True, help="As YAML; without, it is TOML.")
+def manifest(server: str, mcp_config: Path, yaml: bool) -> None:
+    """Propose a manifest of the tools of SERVER, for a person to edit: what they do, and what their arguments mean."""
+    from corral.agents import run_in_background
+    from corral.policy import as_yaml, propose_manifest
+
+    async def tools(box: Any) -> list[Any]:
+        async with box:
+            return [tool for tool in box.tools if tool.resource.startswith(f"tool:{server}/")]
+
+    with explained():
+        toolbox = make_toolbox(mcp_config, strict=True)
+        found = run_in_background(lambda: tools(toolbox))
+    if not found:
+        raise fail(f"{mcp_config} has no server {server!r} with tools", Exit.BAD_INPUT)
+    named = [(tool.resource.partition("/")[2], tool.schema_hash, tool.input_schema, tool.read_only) for tool in found]
+    proposed = propose_manifest(named)
+    click.echo(as_yaml(proposed) if yaml else proposed)
 
 
 def _actions_of(events: list[dict[str, Any]]) -> list[Any]:

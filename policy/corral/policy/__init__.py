@@ -41,7 +41,7 @@ from corral.policy.grants import Grant, Grants
 from corral.policy.judgement import GrantScope, Judgement, Verdict
 from corral.policy.label import Confidentiality, Integrity, Label
 from corral.policy.layers import Layers, Opinion
-from corral.policy.learn import propose_manifest, propose_rules
+from corral.policy.learn import as_yaml, propose_manifest, propose_rules
 from corral.policy.lint import LintFinding, check
 from corral.policy.manifest import EffectClass, Manifest, Manifests, Role, ToolManifest, schema_hash
 from corral.policy.mode import Mode
@@ -141,6 +141,7 @@ __all__ = [
     "ToolReturned",
     "Usage",
     "Verdict",
+    "as_yaml",
     "cedar_request",
     "check",
     "compile_pattern",

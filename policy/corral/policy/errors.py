@@ -24,17 +24,32 @@ class PolicyError(Exception):
 
 
 class PolicyFileError(PolicyError):
-    """A policy file is missing, unreadable or wrong; nothing of it is in force."""
+    """A policy file is missing, unreadable or wrong; nothing of it is in force.
 
-    def __init__(self, path: Path, line: int | None, problem: str) -> None:
-        super().__init__(path, line, problem)
+    Attributes:
+        more: What else is wrong in it, each with its line.
+    """
+
+    def __init__(
+        self, path: Path, line: int | None, problem: str, more: tuple[tuple[int | None, str], ...] = ()
+    ) -> None:
+        super().__init__(path, line, problem, more)
         self.path = path
         self.line = line
         self.problem = problem
+        self.more = more
+
+    @property
+    def all(self) -> list[str]:
+        """Every mistake, as "FILE:LINE: what is wrong"."""
+        return [self._at(line, problem) for line, problem in ((self.line, self.problem), *self.more)]
 
     def __str__(self) -> str:
-        where = f"{self.path}:{self.line}" if self.line else str(self.path)
-        return f"{where}: {self.problem}"
+        also = f" (and {len(self.more)} more; `corral policy check` names them)" if self.more else ""
+        return self._at(self.line, self.problem) + also
+
+    def _at(self, line: int | None, problem: str) -> str:
+        return f"{self.path}:{line}: {problem}" if line else f"{self.path}: {problem}"
 
 
 class Denied(PolicyError):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -41,20 +42,40 @@ def read(path: Path, model: type[ModelT]) -> ModelT:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise _explain(path, error, lines) from None
+        raise _explain(path, model, error, lines) from None
 
 
-def _explain(path: Path, error: ValidationError, lines: dict[Place, int]) -> PolicyFileError:
-    first = error.errors(include_url=False, include_context=False)[0]
-    place: Place = first["loc"]
-    while place and place not in lines:
-        place = place[:-1]
-    name = ".".join(str(part) for part in first["loc"]) or "the file"
-    if first["type"] == "extra_forbidden":
-        problem = f"unknown key {name}"
-    else:
-        problem = f"{name}: {first['msg'].removeprefix('Value error, ')}"
-    return PolicyFileError(path, lines.get(place), problem)
+def _explain(path: Path, model: type[BaseModel], error: ValidationError, lines: dict[Place, int]) -> PolicyFileError:
+    """All that is wrong, unknown keys first: what else is wrong often follows from them."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    said: dict[tuple[bool, int, str], None] = {}  # of a union, pydantic tells one mistake several times
+    for one in found:
+        place: Place = one["loc"]
+        name = ".".join(str(part) for part in place) or "the file"
+        problem = f"{name}: {one['msg'].removeprefix('Value error, ')}"
+        if one["type"] == "extra_forbidden":
+            problem = f"unknown key {name}{_did_you_mean(model, place)}"
+        while place and place not in lines:
+            place = place[:-1]
+        said[one["type"] != "extra_forbidden", lines.get(place, 0), problem] = None
+    (line, problem), *more = [(line or None, problem) for _, line, problem in sorted(said)]
+    return PolicyFileError(path, line, problem, tuple(more))
+
+
+def _did_you_mean(model: type[BaseModel], place: Place) -> str:
+    owner: type[BaseModel] | None = model
+    for part in place[:-1]:
+        if isinstance(part, str) and owner is not None:
+            field = owner.model_fields.get(part)
+            owner = _model_in(field.annotation) if field is not None else None
+    near = difflib.get_close_matches(str(place[-1]), owner.model_fields, n=1) if owner is not None else []
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _model_in(inner)) is not None), None)
 
 
 def _parse_yaml(path: Path, text: str) -> tuple[Any, dict[Place, int]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from corral.policy.action import Action
 from corral.policy.addresses import Undecidable, host_of, mail_domain, path_of
 from corral.policy.manifest import EffectClass, Role
 
-__all__ = ["propose_manifest", "propose_rules"]
+__all__ = ["as_yaml", "propose_manifest", "propose_rules"]
 
 _ROLES = {
     Role.TARGET: ("to", "cc", "bcc", "recipient", "recipients", "url", "uri", "host", "path", "channel", "email",
@@ -39,6 +40,7 @@ def propose_rules(actions: Iterable[Action]) -> str:
     """A policy as TOML that asks for each kind of call in `actions`, and allows those that were declared read-only.
 
     Addresses and paths that were seen become conditions, so that the rule is about no more than what happened.
+    `as_yaml` makes a YAML file of it.
     """
     seen: dict[tuple[str, str, str], list[Action]] = {}
     for action in actions:
@@ -121,3 +123,11 @@ def _common(values: list[Any]) -> str | None:
 def _text(value: Any) -> str:
     """A TOML string or list of strings: the escapes that JSON uses for ASCII are TOML's too."""
     return json.dumps(str(value) if isinstance(value, str) else value)
+
+
+def as_yaml(proposal: str) -> str:
+    """A proposal as YAML."""
+    import yaml  # keeps the YAML writer out of start-up
+
+    head = next((line for line in proposal.splitlines() if line.startswith("#")), "")
+    return f"{head}\n{yaml.safe_dump(tomllib.loads(proposal), sort_keys=False, allow_unicode=True)}"
