@@ -54,6 +54,8 @@ PATHS = {
     ("agents/corral/agents/model.py", "complete"): "inside Model.generate: the engine, once an attempt",
     ("agents/corral/agents/engine.py", "complete"): "the engines themselves",
     ("agents/corral/agents/engine.py", "acall"): "the engine that goes through DSPy",
+    ("agents/corral/agents/modules.py", "acall"): "a DSPy module, whose engine asks by the run's gate",
+    ("agents/corral/agents/modules.py", "complete"): "a DSPy module's way into Effects._ask",
     ("agents/corral/agents/journal.py", "execute"): "SQL",
     ("agents/corral/agents/lineage.py", "execute"): "SQL",
     ("agents/corral/agents/records.py", "execute"): "SQL",
