@@ -188,3 +188,19 @@ async def test_large_namespaces_are_searched_through_candidates_and_find_the_sam
         assert (await Held(memory).texts("word9999", scope))[0] == "topic 99 word9999"
     same = sum(len(set(one[:5]) & set(other[:5])) for one, other in zip(exact, limited, strict=True))
     assert same >= 0.95 * 5 * len(queries)
+
+
+async def test_expired_rows_of_a_large_namespace_do_not_crowd_out_the_others(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, scope: Scope
+) -> None:
+    monkeypatch.setattr("corral.memory.space.EXACT_ROWS", 100)
+    monkeypatch.setattr("corral.memory.ranking._LEXICAL_CANDIDATES", 20)
+    now = 1_000_000.0
+    async with Memory(folder, clock=lambda: now) as memory:
+        held = Held(memory)
+        await held.remember(scope, "the meeting is in the blue room, next to the stairs of the old building")
+        await held.remember(Scope("ada", "main", "other"), *(f"meeting {n}" for n in range(300)), expires=now + 60)
+        now += 61
+        assert await held.texts("meeting", scope) == [
+            "the meeting is in the blue room, next to the stairs of the old building"
+        ]

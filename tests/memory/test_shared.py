@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from corral.memory import HashingEmbedder, LongTermUnavailable, Memory, Scope, SharedStore
+from corral.memory import HashingEmbedder, LongTermUnavailable, Memory, Receipt, Scope, SharedStore
 from corral.policy import Integrity, Label
 
 from .conftest import Held
@@ -167,6 +167,26 @@ async def test_a_server_that_is_not_there_is_a_typed_error_and_nothing_is_half_d
         with pytest.raises(LongTermUnavailable):
             await held.forget("milk", scope)
         assert (await memory.stats(scope))["episodes"] == 1
+
+
+async def test_consolidation_that_could_not_store_begins_there_again(tmp_path: Path, scope: Scope) -> None:
+    async def model(prompt: str) -> str:
+        return '[{"fact": "Ada lives in Porto", "cites": [1], "replaces": null}]'
+
+    async def consolidate(memory: Memory) -> Receipt:
+        return await Held(memory).admitted(
+            "write", scope, lambda admission: memory.consolidate(model, scope, admission=admission), "long"
+        )
+
+    (tmp_path / "file").write_text("")
+    gone = SharedStore("qdrant", {"path": str(tmp_path / "file" / "qdrant")})
+    async with Memory(tmp_path / "one", shared=gone) as memory:
+        await Held(memory).remember(scope, "I moved to Porto")
+        with pytest.raises(LongTermUnavailable):
+            await consolidate(memory)
+    async with Memory(tmp_path / "one") as memory:
+        assert len((await consolidate(memory)).ids) == 1
+        assert await consolidate(memory) == Receipt()
 
 
 def test_the_servers_password_is_not_shown() -> None:

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from anyio import to_thread
 
 from corral.memory import Memory, Scope, StoreCorrupt, StoreTooNew, StoreUnavailable
 
-from .conftest import Held
+from .conftest import Held, files_with
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "3"))
 """Of two kills each; fifteen for the figure in `benchmarks/README.md`."""
@@ -230,17 +231,20 @@ async def test_only_the_user_can_read_the_files(held: Held, scope: Scope, folder
 @contextmanager
 def writing(folder: Path) -> Generator[Callable[[int], set[str]]]:
     """A process that writes all the time; gives a function that reads so many of its acknowledgements."""
-    writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(folder), "w"], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert writer.stdout is not None
-    said = writer.stdout
-    try:
-        yield lambda count: {said.readline().strip() for _ in range(count)}
-    finally:
-        writer.kill()
-        said.close()
-        writer.wait(10)
+    with tempfile.TemporaryFile() as errors:
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(folder), "w"], stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+        assert writer.stdout is not None
+        said = writer.stdout
+        try:
+            yield lambda count: {said.readline().strip() for _ in range(count)}
+        finally:
+            writer.kill()
+            said.close()
+            writer.wait(10)
+        errors.seek(0)
+        assert errors.read() == b""
 
 
 async def test_a_backup_is_whole_while_others_write(folder: Path, tmp_path: Path) -> None:
@@ -257,6 +261,23 @@ async def test_a_backup_is_whole_while_others_write(folder: Path, tmp_path: Path
     connection = sqlite3.connect(tmp_path / "copy" / "memory.db")
     assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
     connection.close()
+
+
+async def test_forgetting_goes_on_while_others_write(folder: Path) -> None:
+    with writing(folder) as acknowledged:
+        acknowledged(50)
+        async with Memory(folder) as memory:
+            held = Held(memory)
+            for number in range(3):
+                await held.remember(Scope("ada"), f"my pin is zq7391xk{number}")
+                assert len((await held.forget(f"zq7391xk{number}", Scope("ada"))).ids) == 1
+                assert await held.recall("my pin", Scope("ada")) == []
+                assert len(acknowledged(50)) == 50
+    async with Memory(folder) as memory:
+        held = Held(memory)
+        await held.remember(Scope("ada"), "nobody else is here")
+        assert (await held.forget("nobody", Scope("ada"))).complete
+    assert files_with(b"zq7391xk", folder) == []
 
 
 IMPORTS = """

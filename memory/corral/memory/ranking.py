@@ -144,16 +144,16 @@ def _apart(space: Space, vector: NDArray[np.float32], rows: Rows | slice) -> NDA
 
 def _candidates(space: Space, query: Query, actors: list[int], months: list[int]) -> Rows:
     """The rows that may be among the best, and those beside them: of the rest of a large namespace none is scored."""
-    rows, shown = query.lexical.hits, query.view.shown
-    worth = query.lexical.scores[rows]
+    # First of all, as rows that expired would take the places of others.
+    rows = query.lexical.hits[query.view.shown[query.lexical.hits]]
     if len(rows) > _LEXICAL_CANDIDATES:
+        worth = query.lexical.scores[rows]
         if actors or months:
             best = worth.max()
             worth += best * (_ACTOR * np.isin(space.actor[rows], actors) + _MONTH * np.isin(space.month[rows], months))
         # A row is a hit once for each of its words, so that these are some fewer.
         rows = rows[np.argpartition(worth, -_LEXICAL_CANDIDATES)[-_LEXICAL_CANDIDATES:]]
-    rows = np.concatenate((rows, _nearest(space, query)))
-    seeds = rows[shown[rows]]
+    seeds = np.concatenate((rows, _nearest(space, query)))
     found = np.zeros(len(space), np.bool_)
     found[seeds] = True
     for beside in (query.view.before, query.view.after):
