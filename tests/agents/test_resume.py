@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import signal
 import sqlite3
+import statistics
 import subprocess
 import sys
 import time
@@ -26,6 +28,7 @@ from corral.agents import (
     Session,
     StopReason,
 )
+from corral.agents.owner import running_process, this_process
 from corral.agents.testing import Call, Reply, scripted_lm
 from corral.policy import Approval, ApprovalRequest, Limits, Policy, SecurityPolicy
 from corral.sandbox import MontyProvider
@@ -255,6 +258,25 @@ async def test_a_run_that_still_goes_on_is_not_resumed(tmp_path: Path) -> None:
         await make("react", World(), None).resume("x")
 
 
+@pytest.mark.parametrize(
+    ("owner", "alive"),
+    [
+        ("{host}:{pid}:{started}", True),
+        ("{host}:{pid}", True),
+        ("{host}:{pid}:1", False),
+        ("elsewhere:{pid}:{started}", False),
+        ("{host}:4194304:1", False),
+        ("{host}:nonsense", False),
+        ("", False),
+    ],
+    ids=["this one", "of an earlier version", "same id, later started", "other host", "gone", "no number", "nobody"],
+)
+def test_a_run_belongs_to_the_very_process_that_ran_it(owner: str, alive: bool) -> None:
+    host, pid, started = this_process().split(":")
+    found = running_process(owner.format(host=host, pid=pid, started=started))
+    assert found == (int(pid) if alive else None)
+
+
 CHILD = """
 import os, signal, sys, time
 from pathlib import Path
@@ -323,14 +345,23 @@ async def test_a_session_of_300_turns_is_back_within_50_ms(tmp_path: Path) -> No
         session = Session(agent)
         for number in range(300):
             await session.run(f"question {number} " + "word " * 20)
-        asked: list[float] = []
-        lm, engine = scripted_lm(lambda request, number: (asked.append(time.perf_counter()), Reply("again"))[1])
+        asked: list[tuple[float, float]] = []
+
+        def note(request: Request, number: int) -> Reply:
+            asked.append((time.perf_counter(), time.process_time()))
+            return Reply("again")
+
+        lm, engine = scripted_lm(note)
         agent = ReAct("question -> answer", lm=lm, journal=journal)
-        took: list[float] = []
-        for _ in range(5):
-            started = time.perf_counter()
+        wall: list[float] = []
+        cpu: list[float] = []
+        for _ in range(20):
+            gc.collect()  # as in a new process: what earlier rounds left behind is not this one's to go through
+            started, worked = time.perf_counter(), time.process_time()
             loaded = Session.load(agent, session.id)
             await loaded.run("and now?")
-            took.append(asked[-1] - started)
+            wall.append(asked[-1][0] - started)
+            cpu.append(asked[-1][1] - worked)
     assert list(engine.requests[0].messages[:600]) == session.messages
-    assert min(took) < 0.05, took
+    assert statistics.quantiles(cpu, n=20)[-1] < 0.05, cpu
+    assert min(wall) < 0.05, wall  # the machine may have other work to do, but not each time

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +15,7 @@ from dspy.lm15 import Message
 from corral.agents.additions import joined
 from corral.agents.codec import message_from_json, message_to_json
 from corral.agents.errors import JournalError
+from corral.agents.owner import running_process
 from corral.policy import Traces
 
 __all__ = ["SINCE", "TRACES", "Opening", "RunRecord", "StoredStep", "delete_runs", "read_record", "read_traces"]
@@ -126,7 +125,7 @@ def read_record(path: Path, run_id: str, read: Callable[..., list[sqlite3.Row]])
         events=Counter(str(time["type"]) for time in times),
         last_seq=times[-1]["seq"] if times else 0,
         seconds=_seconds(times),
-        alive=_owner(row["owner"]) if row["finished"] is None else None,
+        alive=running_process(row["owner"]) if row["finished"] is None else None,
         traces=_opened_with(row, opening.get("traces"), read) if row["session_id"] is not None else Traces(),
     )
 
@@ -188,16 +187,3 @@ def _seconds(times: Sequence[sqlite3.Row]) -> float:
             lives.append([])
         lives[-1].append(time["at"])
     return sum(life[-1] - life[0] for life in lives)
-
-
-def _owner(owner: str | None) -> int | None:
-    host, _, number = (owner or "").rpartition(":")
-    if host != socket.gethostname():
-        return None
-    try:
-        os.kill(int(number), 0)
-    except (ProcessLookupError, ValueError):
-        return None
-    except PermissionError:
-        pass
-    return int(number)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import queue
-import socket
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -17,10 +15,11 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from corral.agents.errors import JournalError
+from corral.agents.owner import this_process
 from corral.agents.schema import open_journal
 from corral.policy import Event, RunFinished, RunStarted
 
-__all__ = ["Change", "StepRow", "Writer", "this_process"]
+__all__ = ["Change", "StepRow", "Writer"]
 
 _CLOSE = object()
 
@@ -43,11 +42,6 @@ class _Waiter:
 
 
 Change = Callable[[sqlite3.Connection], object]
-
-
-def this_process() -> str:
-    """Names this process as the owner of a run: host and process id."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 class Writer:

@@ -1,0 +1,43 @@
+"""Which process runs a run, so that one that was killed can be told from one that goes on."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+__all__ = ["running_process", "this_process"]
+
+
+def this_process() -> str:
+    """Names this process: host, process id and, where the system tells, when it started."""
+    pid = os.getpid()
+    return f"{socket.gethostname()}:{pid}:{_started(pid)}"
+
+
+def running_process(owner: str | None) -> int | None:
+    """The process id of `owner` if it still runs here; None also for one of another host, of which nothing is known.
+
+    In a container the same few ids are given out again and again: another process with that id is not the owner.
+    """
+    host, _, rest = (owner or "").partition(":")
+    number, _, started = rest.partition(":")
+    if host != socket.gethostname() or not number.isdecimal():
+        return None
+    pid = int(number)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return pid if not started or _started(pid) in ("", started) else None
+
+
+def _started(pid: int) -> str:
+    """Clock ticks from boot to the process's start, proc(5) field 22; empty where the system does not tell."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]
