@@ -198,9 +198,9 @@ async def test_expired_rows_of_a_large_namespace_do_not_crowd_out_the_others(
     now = 1_000_000.0
     async with Memory(folder, clock=lambda: now) as memory:
         held = Held(memory)
-        await held.remember(scope, "the meeting is in the blue room, next to the stairs of the old building")
+        # Long, so that its vector is not near and only its word finds it.
+        text = "the meeting is in the blue room beside old stairs " + " ".join(f"remark{n} aside{n}" for n in range(40))
+        await held.remember(scope, text)
         await held.remember(Scope("ada", "main", "other"), *(f"meeting {n}" for n in range(300)), expires=now + 60)
         now += 61
-        assert await held.texts("meeting", scope) == [
-            "the meeting is in the blue room, next to the stairs of the old building"
-        ]
+        assert await held.texts("meeting", scope) == [text]
