@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 import click
 
-from corral.apps.assembly import setting
+from corral.apps.assembly import read_settings, setting, stored_logins
 from corral.apps.failures import Exit, explained, fail
 from corral.apps.terminal import printable
 
@@ -98,7 +98,9 @@ def check(ctx: click.Context, names: tuple[str, ...], mcp_config: Path, as_json:
     from corral.tools import load_mcp_config
 
     with explained():
-        servers = load_mcp_config(mcp_config, connect_timeout=timeout)
+        servers = load_mcp_config(
+            mcp_config, connect_timeout=timeout, logins=stored_logins(read_settings(), mcp_config)
+        )
     known = [server.name for server in servers]
     if unknown := [name for name in names if name not in known]:
         raise fail(f"{mcp_config} has no server {unknown[0]!r}; it has {', '.join(known) or 'none'}", Exit.BAD_INPUT)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["carries_secrets", "find_fault", "is_loopback", "is_private_way", "origin", "show_url"]
+__all__ = ["carries_secrets", "find_fault", "is_loopback", "is_metadata", "is_private_way", "origin", "show_url"]
 
+_METADATA = frozenset(
+    ("metadata", "metadata.google.internal", "metadata.goog", "100.100.100.200", "192.0.0.192", "fd00:ec2::254")
+)
 _SECRET_HEADERS = ("authorization", "cookie", "token", "key", "secret", "password")
 
 
@@ -21,9 +24,23 @@ def find_fault(url: str) -> str | None:
         return "expected a URL that begins with https:// or http://"
     if not parts.hostname or port_is_odd:
         return "it names no host to connect to"
+    if is_metadata(parts.hostname):
+        return "there clouds keep the credentials of machines; nothing is sent to it"
     if parts.username is not None or parts.password is not None:
         return "it has a user or password in it; send credentials in a header, by ${VAR}, or by OAuth"
     return None
+
+
+def is_metadata(host: str) -> bool:
+    """Whether a cloud tells a machine its secrets there: link-local addresses, and a few others by name."""
+    if host.lower().rstrip(".") in _METADATA:
+        return True
+    try:
+        address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_link_local or str(mapped or address) in _METADATA
 
 
 def is_loopback(host: str | None) -> bool:

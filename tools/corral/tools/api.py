@@ -12,6 +12,7 @@ import anyio
 from corral.policy import Label
 from corral.tools.address import origin, show_url
 from corral.tools.breaker import Breaker
+from corral.tools.egress import REFUSED
 from corral.tools.errors import TokenError
 from corral.tools.observation import Observation
 from corral.tools.reply import Reply, read_retry_after
@@ -108,7 +109,9 @@ class Api:
             async with self._send(message, source) as response:
                 self._breaker.worked()
                 return await self._read(response, label)
-        except (httpx.ConnectError, httpx2.ConnectError, httpx.ConnectTimeout, httpx2.ConnectTimeout):
+        except (httpx.ConnectError, httpx2.ConnectError, httpx.ConnectTimeout, httpx2.ConnectTimeout) as error:
+            if str(error).startswith(REFUSED):
+                return Observation(f"{str(error).removeprefix(REFUSED)}; nothing was sent", is_error=True, label=label)
             self._breaker.failed()
             text = f"{show_url(self._base_url)} can't be reached; nothing was sent"
             raise _Unfinished(Observation(text, is_error=True, label=label)) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -66,6 +67,7 @@ class _HttpEntry(_Entry):
     headers: dict[str, str] = {}
     oauth: OAuthEntry | None = None
     login: bool | LoginEntry = False
+    allow_private: bool = False
     sse: bool = False
 
     def config(self, environ: Mapping[str, str] | None, logins: Logins | None, name: str) -> HttpServer:
@@ -74,7 +76,8 @@ class _HttpEntry(_Entry):
         auth = None if isinstance(login, bool) else login.make(environ, logins, name)
         if self.oauth is not None:
             auth = self.oauth.make(environ, logins, name)
-        return HttpServer(self.url, self.headers, auth, self.sse, self.trust, self.timeout, *filters)
+        made = HttpServer(self.url, self.headers, auth, self.sse, self.trust, self.timeout, *filters)
+        return replace(made, allow_private=self.allow_private)
 
 
 def load_mcp_config(
@@ -91,7 +94,8 @@ def load_mcp_config(
     an object with `client_id`, `client_secret`, `client_metadata_url`, `private_key_file`, `token_file`, `grant`,
     `dpop`, `port`. `oauth` names the client: `client_id`, with `token_url` or `issuer`, and perhaps `client_secret`,
     `private_key_file`, `token_file`, `scopes`, `resource`, `auth_method`, `dpop`, `step_up`, and `grant`:
-    "client_credentials", "person", "jwt_bearer" or "token_exchange". Both may have `timeout` (seconds
+    "client_credentials", "person", "jwt_bearer" or "token_exchange". `allow_private` is true where the url's name leads
+    into this network. Both may have `timeout` (seconds
     of a call), `disabled`, `trust` (its annotations are believed) and `tools` with `include` and `exclude`, globs on
     its tools' own names. What stands beside `mcpServers` is other programs' business.
 

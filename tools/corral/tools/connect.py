@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from corral.tools.address import carries_secrets
 from corral.tools.connection import Connection, ServerTransport
+from corral.tools.egress import find_fault_of_way, goes_by_proxy
 from corral.tools.errors import ToolSourceError
 from corral.tools.failure import explain
 from corral.tools.handlers import Handlers
@@ -40,7 +42,9 @@ async def connect(
     """
     attempt = _Attempt(name, config, os.environ if environ is None else environ, timeout, handlers)
     if isinstance(config, HttpServer):
-        return await attempt.make(attempt.transport(), "legacy" if config.sse else "auto")
+        reached = attempt.transport()
+        await attempt.look_where_it_leads(config)
+        return await attempt.make(reached, "legacy" if config.sse else "auto")
     transport = attempt.transport()
     try:
         return await attempt.make(transport, "auto")
@@ -79,6 +83,15 @@ class _Attempt:
         except LookupError as error:
             raise ToolSourceError(self._name, f"its configuration needs {error.args[0]}, which is not set") from None
 
+    async def look_where_it_leads(self, config: HttpServer) -> None:
+        """Refuse a name that leads where nothing may be sent."""
+        url = expand(config.url, self._environ)
+        if goes_by_proxy(url):
+            return
+        fault = await find_fault_of_way(urlsplit(url).hostname or "", allow_private=config.allow_private)
+        if fault is not None:
+            raise ToolSourceError(self._name, f"its url can't be used: {fault}")
+
     async def make(self, transport: ServerTransport, mode: str) -> Connection:
         connection = Connection(transport, mode, self._name, self._handlers)
         try:
@@ -104,13 +117,23 @@ class _Attempt:
                 raise ToolSourceError(self._name, f"its url can't be used: {fault}")
             headers = {name: expand(value, self._environ) for name, value in config.headers.items()}
             secret = [name for name, value in config.headers.items() if carries_secrets(name, value)]
-            return HttpTransport(url, headers, config.auth, secret_headers=secret, sse=config.sse)
+            return HttpTransport(
+                url,
+                headers,
+                config.auth,
+                secret_headers=secret,
+                sse=config.sse,
+                max_message_bytes=config.max_message_bytes,
+                allow_private=config.allow_private,
+            )
         from mcp.client.stdio import get_default_environment  # keeps start-up light
 
         args = [expand(arg, self._environ) for arg in config.args]
         env = {key: expand(value, self._environ) for key, value in config.env.items()}
         trusted = {name: self._environ[name] for name in _TRUST if name in self._environ}
-        return StdioTransport((config.command, *args), get_default_environment() | trusted | env, config.cwd)
+        variables = get_default_environment() | trusted | env
+        command = (config.command, *args)
+        return StdioTransport(command, variables, config.cwd, max_line_bytes=config.max_message_bytes)
 
 
 def _explain_start(config: ServerConfig, error: OSError) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from corral.tools.address import is_loopback
+from corral.tools.egress import goes_by_proxy, guarded
 from corral.tools.oauth import TokenSource, bearer
 from corral.tools.server_login import ServerLogin
 
@@ -32,6 +33,7 @@ class HttpTransport:
         secret_headers: The names of those whose values must not be seen.
         sse: The HTTP+SSE transport of 2024-11-05.
         max_message_bytes: Of one message from the server.
+        allow_private: Its name may lead into this machine or network.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class HttpTransport:
         secret_headers: Collection[str] = (),
         sse: bool = False,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        allow_private: bool = False,
     ) -> None:
         self._url = url
         self._headers = dict(headers)
@@ -51,6 +54,7 @@ class HttpTransport:
         self._flow: Any = None
         self._sse = sse
         self._max_message_bytes = max_message_bytes
+        self._allow_private = allow_private
         self._stack = AsyncExitStack()
         self._exchange: Exchange | None = None
 
@@ -97,7 +101,9 @@ class HttpTransport:
 
     def _make_exchange(self, headers: Any = None, timeout: Any = None, auth: Any = None) -> Exchange:
         # In the form of the SDK's factory of clients; what it would hand over is known here already.
-        from corral.tools.exchange import Exchange  # keeps start-up light
+        import httpx2  # keeps start-up light
+
+        from corral.tools.exchange import Exchange
 
         self._exchange = Exchange(
             max_bytes=self._max_message_bytes,
@@ -107,6 +113,7 @@ class HttpTransport:
             auth=self._make_flow(),
             # A proxy of this process's environment can't reach this machine's own loopback.
             trust_env=not is_loopback(urlsplit(self._url).hostname),
+            transport=None if goes_by_proxy(self._url) else guarded(httpx2, allow_private=self._allow_private),
         )
         return self._exchange
 

@@ -13,6 +13,7 @@ from corral.policy import Admission, Label
 from corral.tools.address import carries_secrets, find_fault, is_loopback, is_private_way
 from corral.tools.api import Api, HttpClient
 from corral.tools.arguments import broken
+from corral.tools.egress import goes_by_proxy, guarded
 from corral.tools.endpoint import HttpEndpoint
 from corral.tools.errors import BadArguments, ToolConfigError, ToolSourceError
 from corral.tools.names import spell
@@ -40,11 +41,14 @@ class HttpTools:
     Args:
         name: The first part of its tools' names and resources.
         base_url: What each endpoint's path is added to; may name variables.
-        auth: Gives the access token of each request, or that of each user; https is then needed, but for this machine.
+        auth: Gives the access token of each request, or that of each user; https is then demanded, except to this
+            machine.
         headers: Sent with every request; their values may name variables, `${VAR}`.
         client: Sends the requests instead of one of our own, and is not closed.
         max_bytes: Of one answer; a longer one is cut.
         environ: Where variables are looked up when it is opened; this process's environment when None.
+        allow_private: The host's name may lead into this machine or network; an address that is written down may
+            anyway. A client that was given decides for itself.
 
     Raises:
         ToolConfigError: The name, the URL or an endpoint can't be used.
@@ -61,6 +65,7 @@ class HttpTools:
         max_bytes: int = MAX_ANSWER_BYTES,
         tries: int = _TRIES,
         environ: Mapping[str, str] | None = None,
+        allow_private: bool = False,
     ) -> None:
         if not name or not name.isprintable() or "/" in name or name == "local":
             raise ToolConfigError(f"API {name!r}", "a source's name is printable, has no '/' and is not 'local'")
@@ -72,6 +77,7 @@ class HttpTools:
         self._max_bytes = max_bytes
         self._tries = max(1, tries)
         self._environ = environ
+        self._allow_private = allow_private
         self._api: Api | None = None
         self._own: Any = None
         if "${" not in base_url and (fault := self._find_fault(base_url)) is not None:
@@ -126,7 +132,9 @@ class HttpTools:
 
         # A proxy of this process's environment can't reach this machine's own loopback.
         trust_env = not is_loopback(urlsplit(base_url).hostname)
-        self._own = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=_CONNECT_TIME), trust_env=trust_env)
+        transport = None if goes_by_proxy(base_url) else guarded(httpx, allow_private=self._allow_private)
+        timeout = httpx.Timeout(None, connect=_CONNECT_TIME)
+        self._own = httpx.AsyncClient(timeout=timeout, trust_env=trust_env, transport=transport)
         return self._own
 
     def _find_fault(self, base_url: str) -> str | None:

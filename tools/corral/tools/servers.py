@@ -14,6 +14,8 @@ from corral.tools.tool import DEFAULT_TIMEOUT
 if TYPE_CHECKING:
     import httpx2
 
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
 __all__ = ["HttpAuth", "HttpServer", "PerUser", "ServerConfig", "StdioServer", "find_fault_of_http"]
 
 
@@ -47,6 +49,7 @@ class StdioServer:
         timeout: Seconds that a call may take.
         include: Globs on its tools' own names, or on their names or resources in a toolbox.
         exclude: The same, for tools that are left out.
+        max_message_bytes: Of one message; an answer that is longer fails its call.
     """
 
     command: str
@@ -57,6 +60,7 @@ class StdioServer:
     timeout: float = DEFAULT_TIMEOUT
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
+    max_message_bytes: int = MAX_MESSAGE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class HttpServer:
         auth: Gives the access token of each request, or logs in as the server says, or is an `Auth` of httpx2. Tokens
             and secret headers go over TLS or stay on this machine.
         sse: It speaks the HTTP+SSE transport of 2024-11-05 instead of streamable HTTP.
+        allow_private: The name may lead into this machine or network; an address that is written down may anyway.
     """
 
     url: str
@@ -79,6 +84,8 @@ class HttpServer:
     timeout: float = DEFAULT_TIMEOUT
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+    allow_private: bool = False
 
 
 ServerConfig: TypeAlias = StdioServer | HttpServer
