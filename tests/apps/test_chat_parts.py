@@ -42,6 +42,7 @@ from corral.policy import (
     MemoryAudit,
     Policy,
     RunFinished,
+    RunStarted,
     SecurityPolicy,
     TextDelta,
     ToolCalled,
@@ -177,6 +178,22 @@ def test_an_answer_that_was_handed_over_is_shown_and_one_that_was_said_is_not_sa
     assert sheet.screen.answer == "It is midnight."
 
 
+def test_runs_below_a_turn_do_not_end_it() -> None:
+    def finished(run: str) -> RunFinished:
+        return RunFinished(run_id=run, reason="done", outputs={"answer": run}, usage=Usage(), steps=1, tool_calls=0,
+                           seconds=0.1)  # fmt: skip
+
+    sheet = Sheet()
+    sheet.screen.emit(RunStarted(run_id="top", agent="main", model="m", kind="Agent"))
+    sheet.screen.emit(ToolCalled(run_id="top", call_id="1", tool="helper", arguments={}))
+    sheet.screen.emit(RunStarted(run_id="below", agent="helper", model="m", kind="Agent", parent_run_id="top"))
+    sheet.screen.emit(finished("below"))
+    assert [fold.name for fold in sheet.screen.folds.running] == ["helper"]
+    sheet.screen.emit(finished("top"))
+    assert sheet.screen.folds.running == []
+    assert sheet.screen.answer == "top"
+
+
 async def test_what_would_happen_is_shown_with_where_it_comes_from() -> None:
     sheet = Sheet("n too \x1b[31mlate")
     labels = {"content": Label.untrusted("tool:web/fetch"), "path": Label.user()}
@@ -197,7 +214,7 @@ async def test_what_would_happen_is_shown_with_where_it_comes_from() -> None:
         (GrantScope.PERSISTENT, ["a", "n", "y"], GrantScope.ONCE, False),
         (GrantScope.RESOURCE, ["a", "e", "t"], GrantScope.RESOURCE, True),
         (GrantScope.SESSION, ["a", "s"], GrantScope.SESSION, True),
-        (GrantScope.ONCE, ["s", "a", "", "yours", "y"], GrantScope.ONCE, False),
+        (GrantScope.ONCE, ["s", "a", "", "yes and no", "y"], GrantScope.ONCE, False),
     ],
 )
 async def test_an_answer_is_kept_no_longer_than_was_said_and_the_rule_permits(

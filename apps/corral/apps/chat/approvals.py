@@ -75,10 +75,11 @@ class TerminalApprover:
         while True:
             answer = (await self._screen.ask(_prompt(request, self._screen.paper.width))).strip()
             word, _, rest = answer.partition(" ")
-            match word.lower().rstrip(",:;"):
+            # A yes is that word and no more: it may be the end of a line that was being typed.
+            match answer.lower() if word.lower() not in ("n", "no", "n,", "no,") else "n":
                 case "y" | "yes":
-                    return Approval(request.digest, True, _BY, rest.strip(), content=await self._filled(action))
-                case "n" | "no":
+                    return Approval(request.digest, True, _BY, content=await self._filled(action))
+                case "n":
                     return Approval(request.digest, False, _BY, rest.strip())
                 case "s" | "session" if request.judgement.grants >= GrantScope.SESSION:
                     return self._keep(request, _Kept(GrantScope.SESSION, True))

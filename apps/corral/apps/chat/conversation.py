@@ -56,10 +56,6 @@ class Conversation:
         self.session = self._new(left.messages)
         return left.id
 
-    async def say(self, text: str) -> None:
-        """Make a turn."""
-        await self.session.run(text)
-
     def load(self, id: str) -> None:
         """Take up a session of the journal.
 

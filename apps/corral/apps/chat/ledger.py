@@ -20,14 +20,17 @@ class Ledger:
         self.seconds = 0.0
         self.step = 0
         """Of the run that goes on, or the last one."""
+        self._run = ""
 
     def emit(self, event: Event) -> None:
         match event:
             case RunStarted():
-                self.turns += 1
-                self.step = 0
+                if event.parent_run_id is None:
+                    self._run, self.step = event.run_id, 0
+                    self.turns += 1
             case StepStarted():
-                self.step = event.step
+                if event.run_id == self._run:
+                    self.step = event.step
             case ModelCalled():
                 self.model_calls += 1
                 self.last = event.usage
@@ -35,7 +38,8 @@ class Ledger:
             case ToolReturned():
                 self.tool_calls += 1
             case RunFinished():
-                self.seconds += event.seconds
+                if event.run_id == self._run:
+                    self.seconds += event.seconds
             case _:
                 pass
 

@@ -99,7 +99,6 @@ async def opened_chat(
             mentions=mentions,
             shell=shell,
             model_named=lambda name: model_of(settings, {**options, "model": name}),
-            begin=conversation.say,
             policy_named=options["policy_file"] or "the built-in safe policy",
         )
         _take_mode(chat, Mode(options["mode"]))

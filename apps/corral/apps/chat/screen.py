@@ -24,6 +24,7 @@ from corral.policy import (
     ModelCalled,
     Recalled,
     RunFinished,
+    RunStarted,
     ServerLogged,
     StepStarted,
     TextDelta,
@@ -63,6 +64,8 @@ class Screen:
         self._environ = environ
         self._blocks = Blocks()
         self._said = ""
+        self._run = ""
+        """The turn that goes on; runs that it hands tasks to are shown by their calls alone."""
         self._busy_since: float | None = None
 
     def use(self, keyboard: Keyboard) -> None:
@@ -110,6 +113,16 @@ class Screen:
 
     def emit(self, event: Event) -> None:
         """Show one event of a run as a person reads it."""
+        if isinstance(event, RunStarted) and event.parent_run_id is None:
+            self._run = event.run_id
+        if event.run_id == self._run or isinstance(event, ToolCalled | CellStarted):
+            self._show_event(event)
+        fold = self.folds.hear(event)
+        if fold is not None:
+            self.show(fold)
+        self.refresh()
+
+    def _show_event(self, event: Event) -> None:
         match event:
             case StepStarted():
                 self._said = ""
@@ -134,10 +147,6 @@ class Screen:
                 self._finish(event)
             case _:
                 pass
-        fold = self.folds.hear(event)
-        if fold is not None:
-            self.show(fold)
-        self.refresh()
 
     def show(self, fold: Fold) -> None:
         """A call or cell that ended, on a line."""

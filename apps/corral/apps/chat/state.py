@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from corral.agents import Model, ModelSpec
@@ -28,7 +28,6 @@ class Chat:
         mentions: The gate for `@path`.
         shell: The gate for `!command`.
         base: How the gate takes the policy where the mode is not plan.
-        begin: Makes a turn of a text as it is, mentions in it left alone.
         model_named: The definition of a model by its name, with the flags of this chat.
     """
 
@@ -45,7 +44,6 @@ class Chat:
     shell: Gate
     model_named: Callable[[str], ModelSpec | None]
     policy_named: str
-    begin: Callable[[str], Awaitable[None]]
     base: Mode = Mode.ENFORCE
     used_models: list[str] = field(default_factory=list[str])
 
@@ -57,6 +55,10 @@ class Chat:
     @property
     def has_model(self) -> bool:
         return self.conversation.agent.model is not None
+
+    async def begin(self, text: str) -> None:
+        """Make a turn of a text as it is; mentions in it are left alone."""
+        await self.conversation.session.run(text)
 
     def take_mode(self, mode: ChatMode) -> None:
         """Change the mode. For what already runs it changes what is agreed to, and the rest with the next turn."""
