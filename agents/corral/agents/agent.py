@@ -179,6 +179,10 @@ class Agent(dspy.Module):
             cell_timeout=cell_timeout,
             observation_chars=observation_chars,
             untrusted_inputs=tuple(untrusted_inputs),
+            plugins=tuple(plugins),
+            skills=(skills,) if isinstance(skills, Skills) else tuple(skills),
+            agents_md=None if agents_md is None else str(agents_md),
+            has_guards=bool(input_guards or output_guards),
         )
 
     async def run(self, task: Any = None, /, **inputs: Any) -> Result:

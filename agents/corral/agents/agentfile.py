@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,11 +13,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from corral.agents.agent import Agent, CodeAct, ReAct
+from corral.agents.definition import Definition
+from corral.agents.delegation import hand_off
 from corral.agents.errors import DefinitionError
 from corral.agents.fallback import FallbackModel
 from corral.agents.frontmatter import read_agent
+from corral.agents.guardfile import GuardsSection
 from corral.agents.model import Model, ModelSpec
 from corral.agents.prompt import Actions
+from corral.agents.skills import Skills
 from corral.policy import Limits, Policy
 from corral.sandbox import SandboxProvider, provider_named
 from corral.tools import Logins, Tool, ToolSource, load_mcp_config
@@ -47,6 +51,20 @@ class ToolsSection(BaseModel):
     mcp: list[str] = []
 
 
+class TeamSection(BaseModel):
+    """Agents that this one may have work for it; files, named from the agent file's folder.
+
+    Attributes:
+        delegate: Those whose answers it waits for.
+        hand_off: Those that it may hand its task over to.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    delegate: list[str] = []
+    hand_off: list[str] = []
+
+
 class AgentFile(BaseModel):
     """What an agent file says; an unknown key is an error with its line.
 
@@ -58,6 +76,11 @@ class AgentFile(BaseModel):
         sandbox: Where code runs; by default the strongest there is.
         policy: A file, named from the agent file's folder, the policy itself, or nothing for the safe one.
         memory: Whether the agent is to have one; whoever makes the agent opens it.
+        team: Agents that it delegates to. One whose file names no model has this agent's.
+        skills: Folders with skills, named from the agent file's folder, as `skills_lock` names the lock file.
+        agents_md: A file with what the project says to agents, or the folder of an AGENTS.md.
+        plugins: Names of plugins that are installed.
+        guards: What may enter a run, and what may leave it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,6 +99,12 @@ class AgentFile(BaseModel):
     cell_timeout: float = Field(default=30.0, gt=0)
     observation_chars: int = Field(default=16_000, ge=200)
     untrusted_inputs: list[str] = []
+    team: TeamSection = TeamSection()
+    skills: list[str] = []
+    skills_lock: str | None = None
+    agents_md: str | None = None
+    plugins: list[str] = []
+    guards: GuardsSection = GuardsSection()
 
     @classmethod
     def load(cls, path: str | Path) -> AgentFile:
@@ -110,6 +139,7 @@ class AgentFile(BaseModel):
             cell_timeout=made.cell_timeout,
             observation_chars=made.observation_chars,
             untrusted_inputs=list(made.untrusted_inputs),
+            **_named(made),
         )
 
     def save(self, path: str | Path) -> None:
@@ -124,7 +154,12 @@ class AgentFile(BaseModel):
         target.write_text(f"---\n{written}---\n{text}\n" if target.suffix == ".md" else written, encoding="utf-8")
 
     def make(
-        self, folder: str | Path = ".", *, logins: Callable[[Path], Logins] | None = None, **collaborators: Any
+        self,
+        folder: str | Path = ".",
+        *,
+        logins: Callable[[Path], Logins] | None = None,
+        _above: tuple[Path, ...] = (),
+        **collaborators: Any,
     ) -> Agent:
         """The agent.
 
@@ -151,7 +186,16 @@ class AgentFile(BaseModel):
             "observation_chars": self.observation_chars,
             "untrusted_inputs": self.untrusted_inputs,
         }
-        agent = kind(self.signature, self._tools(place, logins), **{**options, **collaborators})
+        lm = collaborators.get("lm") or options["lm"]
+        options |= {
+            "skills": self._skills(place),
+            "agents_md": None if self.agents_md is None else place / self.agents_md,
+            "plugins": self.plugins,
+            "input_guards": self.guards.made("input"),
+            "output_guards": self.guards.made("output"),
+        }
+        tools = [*self._tools(place, logins), *self._team(place, logins, lm, _above)]
+        agent = kind(self.signature, tools, **{**options, **collaborators})
         if self.instructions:
             agent.predict.signature = agent.predict.signature.with_instructions(self.instructions)
         return agent
@@ -171,12 +215,46 @@ class AgentFile(BaseModel):
             return None
         return provider_named(self.sandbox)
 
+    def _skills(self, place: Path) -> Skills | Sequence[Any]:
+        folders = [place / folder for folder in self.skills]
+        if self.skills_lock is None or not folders:
+            return folders
+        return Skills(*folders, lock=place / self.skills_lock)
+
+    def _team(
+        self, place: Path, logins: Callable[[Path], Logins] | None, lm: Any, above: tuple[Path, ...]
+    ) -> list[Any]:
+        def member(path: str) -> Agent:
+            file = (place / path).resolve()
+            if file in above:
+                circle = " > ".join(each.name for each in (*above[above.index(file) :], file))
+                raise DefinitionError(f"agent files name each other in a circle: {circle}")
+            found = AgentFile.load(file)
+            own = {"lm": lm} if found.model is None and lm is not None else {}
+            return found.make(file.parent, logins=logins, _above=(*above, file), **own)
+
+        handed = [hand_off(member(path)) for path in self.team.hand_off]
+        return [*(member(path) for path in self.team.delegate), *handed]
+
     def _tools(self, place: Path, logins: Callable[[Path], Logins] | None) -> list[Any]:
         sources: list[ToolSource | Tool | Any] = [_import(name) for name in self.tools.functions]
         for path in self.tools.mcp:
             config = place / path
             sources.extend(load_mcp_config(config, logins=None if logins is None else logins(config)))
         return sources
+
+
+def _named(made: Definition) -> dict[str, Any]:
+    """What a file can name of an agent's plugins, skills and guidance.
+
+    Raises:
+        DefinitionError: One of them has no name.
+    """
+    plugins = [each for each in made.plugins if isinstance(each, str)]
+    skills = [str(each) for each in made.skills if isinstance(each, str | Path)]
+    if made.has_guards or len(plugins) != len(made.plugins) or len(skills) != len(made.skills):
+        raise DefinitionError("guards, hooks and skills that were made in code can't be named in a file")
+    return {"plugins": plugins, "skills": skills, "agents_md": made.agents_md}
 
 
 def _listed(model: Any) -> list[Any]:

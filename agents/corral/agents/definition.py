@@ -29,6 +29,10 @@ class Definition:
     cell_timeout: float
     observation_chars: int
     untrusted_inputs: tuple[str, ...]
+    plugins: tuple[Any, ...] = ()
+    skills: tuple[Any, ...] = ()
+    agents_md: str | None = None
+    has_guards: bool = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Definition:
         # DSPy's optimisers copy agents: the copies were made of the same.
