@@ -20,7 +20,9 @@ from corral.sandbox.worker import Worker
 __all__ = ["Place", "Pool", "Sizes"]
 
 
+REHEARSAL, REHEARSALS = "print(1 + 1)\n1 + 1", 3
 REHEARSAL_TIMEOUT = 5.0
+"""Seconds for one of them."""
 
 BREATH = 0.02
 """Seconds that a session just taken has the processors for its first cell, before the next one is forked."""
@@ -86,7 +88,8 @@ class Place:
             while len(self._ready) < self._wanted and not self.container.lost:
                 worker = await self.container.fork()
                 # After a fork the first write to each page copies it, and a cell writes to hundreds: better now.
-                await RunningCell(worker, Host(), REHEARSAL_TIMEOUT, rehearsal=True).run("print(1 + 1)\n1 + 1", {})
+                for _ in range(REHEARSALS):
+                    await RunningCell(worker, Host(), REHEARSAL_TIMEOUT, rehearsal=True).run(REHEARSAL, {})
                 self._ready.append(worker)
         except SandboxError:
             pass  # whoever needs a session will see why there is none

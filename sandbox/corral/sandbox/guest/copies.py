@@ -8,6 +8,7 @@ import os
 import platform
 import signal
 
+from .libc import read
 from .link import Link
 from .seccomp import CLONE, MACHINES
 
@@ -66,6 +67,8 @@ class Checkpoint:
             None in the session. In the copy, after the session has died and the host has asked for it: the descriptors
             of its link.
         """
+        if not self._most_bytes:
+            return None
         self.retire()
         if _own_bytes() > self._most_bytes:
             return None
@@ -126,8 +129,7 @@ def _sleep(pipe: int, link: Link) -> list[int]:
 def _own_bytes() -> int:
     """Memory that a copy would come to share and, as either writes, double."""
     try:
-        with open("/proc/self/statm") as file:
-            _, resident, shared, *_ = file.read().split()
+        _, resident, shared, *_ = read("/proc/self/statm").split()
     except OSError:
         return 0
     return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")

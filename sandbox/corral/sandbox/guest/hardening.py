@@ -8,7 +8,7 @@ import resource
 from typing import Any
 
 from . import landlock, seccomp
-from .libc import LIBC
+from .libc import LIBC, read
 
 __all__ = ["Refused", "become", "harden", "undumpable"]
 
@@ -79,17 +79,8 @@ def _die_first() -> None:
     os.close(file)
 
 
-def _read(path: str) -> bytes:
-    # Not open(): its three objects cost a session more pages than all else here.
-    file = os.open(path, os.O_RDONLY)
-    try:
-        return os.read(file, 64 * 1024)
-    finally:
-        os.close(file)
-
-
 def _read_back(limits: dict[str, int]) -> dict[str, Any]:
-    status = _read("/proc/thread-self/status")
+    status = read("/proc/thread-self/status")
     return {
         "uid": os.getresuid()[2],
         "no_new_privs": _field(status, b"NoNewPrivs") == 1,
