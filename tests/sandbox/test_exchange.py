@@ -3,9 +3,10 @@
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from corral.sandbox import Artifact, DockerProvider, Host, Limits, Sandbox, SandboxFileError, SandboxSpec
+from corral.sandbox import Artifact, DockerProvider, Host, Limits, Sandbox, SandboxFileError, SandboxSpec, channel
 
 pytestmark = pytest.mark.docker
 
@@ -179,3 +180,27 @@ async def test_a_folder_too_large_or_missing_is_an_error(docker: DockerProvider)
         with pytest.raises(SandboxFileError):
             await sandbox.get_folder("missing")
         assert (await sandbox.execute("1", timeout=5)).value == 1
+
+
+async def test_calls_in_a_row_leave_the_event_loop_its_turns(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "LINGER", 0.1)  # so that each follows the last closely, on a busy machine too
+
+    async def answer(name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        return args[0]
+
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(count)
+        execution = await sandbox.execute(
+            "[tool(n) for n in range(1600)] == list(range(1600))", timeout=20, host=Host(["tool"], answer)
+        )
+        group.cancel_scope.cancel()
+    assert execution.value is True
+    assert turns >= 100
