@@ -11,7 +11,18 @@ import pytest
 from corral.agents import Agent, CodeAct, DefinitionError, Journal, ReAct, Session
 from corral.agents.testing import Call, Reply, scripted_lm
 from corral.memory import Memory
-from corral.policy import Integrity, Label, Limits, Manifest, Policy, SecurityPolicy, ToolReturned, Tracing
+from corral.policy import (
+    Integrity,
+    Label,
+    Ledger,
+    Limits,
+    Manifest,
+    Policy,
+    Quota,
+    SecurityPolicy,
+    ToolReturned,
+    Tracing,
+)
 from corral.sandbox import MontyProvider
 from corral.tools import Artifacts, tool
 
@@ -276,3 +287,19 @@ async def test_what_a_delegated_agent_read_is_read_by_who_asked_it() -> None:
     )
     await ReAct("task -> answer", [send, reader], lm=above, policy=held()).run("Have the page read")
     assert world.sent == []
+
+
+async def test_a_quota_holds_over_runs_and_processes(tmp_path: Path) -> None:
+    world = World()
+    quota = Quota(resource="tool:local/send", of="bytes", most=60, seconds=3600)
+    for _ in range(2):  # each agent as a process would make it
+        lm, _ = scripted_lm([Reply(calls=[Call("send", {"to": "ann@corp.example", "body": "x" * 20})]), Reply("done")])
+        agent = ReAct(
+            "task -> answer",
+            world.tools,
+            lm=lm,
+            policy=held(quotas=[quota]),
+            ledger=Ledger(tmp_path / "ledger.sqlite3"),
+        )
+        await agent.run("Write to ann@corp.example")
+    assert world.sent == ["ann@corp.example"]

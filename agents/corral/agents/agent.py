@@ -13,7 +13,7 @@ import dspy
 from pydantic import SecretStr
 
 from corral.agents.assembly import Assembly, Role
-from corral.agents.caller import CALLER, sharing
+from corral.agents.caller import CALLER, sharing, throttles_of
 from corral.agents.collaborators import Collaborators, check_collaborators, redactor_of, toolbox_of, with_an_end
 from corral.agents.definition import Definition
 from corral.agents.door import run_in_background
@@ -39,10 +39,10 @@ from corral.policy import (
     Denied,
     Event,
     Grants,
+    Ledger,
     Limits,
     Mode,
     Policy,
-    RateLimits,
     Sink,
 )
 from corral.sandbox import SandboxProvider
@@ -87,6 +87,8 @@ class Agent(dspy.Module):
             text is streamed.
         plugins: Hooks, and names of those that installed packages offer; asked in order, also about what the agents do
             that this one delegates to.
+        ledger: Keeps what the policy's rates and quotas have counted, over runs and processes; by default that is kept
+            as long as the agent is.
         secrets: What no model, journal or sandbox may see, of 6 characters and more: it is taken out of all that tools,
             cells and memories give, however it is encoded there; the model's key is one of them.
         skills: Folders and MCP servers whose skills the model may read, or a source of them. Not with a ready toolbox.
@@ -126,6 +128,7 @@ class Agent(dspy.Module):
         output_guards: Sequence[Guard] = (),
         plugins: Sequence[str | Hook] = (),
         secrets: Sequence[str | SecretStr] = (),
+        ledger: Ledger | None = None,
         skills: Skills | Sequence[str | Path | MCPServer] = (),
         agents_md: str | Path | None = None,
     ) -> None:
@@ -160,7 +163,8 @@ class Agent(dspy.Module):
             cell_timeout=cell_timeout,
             observation_chars=observation_chars,
             own_policy=own_policy,
-            throttles=(RateLimits(policy.rates),) if policy.rates else (),
+            throttles=throttles_of(policy, ledger),
+            ledger=ledger,
             untrusted_inputs=frozenset(untrusted_inputs),
             hooks=(*load_plugins(plugins), *(guard for guard in output_guards if isinstance(guard, Hook))),
             input_guards=tuple(input_guards),

@@ -22,8 +22,10 @@ from corral.policy import (
     Admission,
     Budget,
     Gate,
+    Ledger,
     Mode,
     Policy,
+    Quotas,
     RateLimits,
     Sink,
     Spend,
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from corral.agents.model import Model
     from corral.agents.start import Start
 
-__all__ = ["CALLER", "POOL", "Ask", "Below", "Caller", "sharing", "spending_from"]
+__all__ = ["CALLER", "POOL", "Ask", "Below", "Caller", "sharing", "spending_from", "throttles_of"]
 
 T = TypeVar("T")
 
@@ -179,7 +181,7 @@ class Caller:
             sinks=_once((*above.sinks, *self.life.start.sinks, *given.sinks)),
             journal=journal,
             hooks=(*above.hooks, *(hook for hook in given.hooks if hook not in above.hooks)),
-            throttles=self.throttles + _rates(given.own_policy),
+            throttles=self.throttles + throttles_of(given.own_policy, above.ledger or given.ledger),
             redactor=above.redactor.joined(given.redactor),
         )
         run_id = start.run_id or self._run_id(given.name, inputs)
@@ -238,8 +240,12 @@ def sharing(given: Collaborators) -> Collaborators:
     return replace(given, budget=pool)
 
 
-def _rates(policy: Policy | None) -> tuple[Throttle, ...]:
-    return (RateLimits(policy.rates),) if policy is not None and policy.rates else ()
+def throttles_of(policy: Policy | None, ledger: Ledger | None = None) -> tuple[Throttle, ...]:
+    """What counts a policy's rates and quotas."""
+    if policy is None:
+        return ()
+    rates = (RateLimits(policy.rates, ledger=ledger),) if policy.rates else ()
+    return (*rates, Quotas(policy.quotas, ledger)) if policy.quotas else rates
 
 
 def _once(sinks: tuple[Sink, ...]) -> tuple[Sink, ...]:

@@ -19,7 +19,7 @@ from corral.agents.kit import Kit
 from corral.agents.model import Model
 from corral.agents.skills import Guidance, Skills
 from corral.memory import Memory
-from corral.policy import Approver, Audit, Budget, Grants, Judge, Limits, Policy, Redactor, Sink, Throttle
+from corral.policy import Approver, Audit, Budget, Grants, Judge, Ledger, Limits, Policy, Redactor, Sink, Throttle
 from corral.tools import Artifacts, MCPServer, Tool, Toolbox, ToolSource
 
 __all__ = ["MAX_OFFERED", "Collaborators", "check_collaborators", "redactor_of", "toolbox_of", "with_an_end"]
@@ -40,6 +40,7 @@ class Collaborators:
         throttles: What a team's runs share, such as the buckets of its rates.
         limits: Of one run, the policy's own among them.
         budget: What all runs spend from together.
+        ledger: Keeps what rates and quotas have counted.
         redactor: Takes secrets out of what tools, cells and memories give.
         untrusted_inputs: Names of inputs whose text is not the user's.
     """
@@ -61,6 +62,7 @@ class Collaborators:
     observation_chars: int
     redactor: Redactor
     untrusted_inputs: frozenset[str] = frozenset()
+    ledger: Ledger | None = None
     own_policy: Policy | None = None
     throttles: tuple[Throttle, ...] = ()
     hooks: tuple[Hook, ...] = ()

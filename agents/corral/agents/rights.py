@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from corral.policy import Action, Facts, Judgement, Limits, Policy, Rate, Tracing, Verdict
+from corral.policy import Action, Facts, Judgement, Limits, Policy, Quota, Rate, Tracing, Verdict
 from corral.policy.judgement import strictest
 
 __all__ = ["Layer", "Rights"]
@@ -61,6 +61,11 @@ class Rights:
     @property
     def rates(self) -> list[Rate]:
         """None of its own: the buckets of a whole team are shared, and its first run makes them."""
+        return []
+
+    @property
+    def quotas(self) -> list[Quota]:
+        """As `rates`."""
         return []
 
     def judge(self, action: Action, facts: Facts | None = None) -> Judgement:

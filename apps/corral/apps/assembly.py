@@ -267,7 +267,7 @@ def make_agent(
         folder: Where the files are that it names.
     """
     from corral.agents import Actions, Agent, Journal
-    from corral.policy import ChainedAudit, Grants, Limits, Mode
+    from corral.policy import ChainedAudit, Grants, Ledger, Limits, Mode
 
     kinds = {"react": Actions.TOOLS, "codeact": Actions.CODE, "both": Actions.TOOLS | Actions.CODE}
     journal = stack.enter_context(Journal(settings.journal))
@@ -282,6 +282,7 @@ def make_agent(
         "sinks": sinks,
         "journal": journal,
         "secrets": _secrets_of(os.environ),
+        "ledger": Ledger(settings.ledger),
     }
     if agent_file is not None:
         flags = _flags()

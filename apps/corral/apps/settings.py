@@ -94,6 +94,10 @@ class Settings(BaseSettings):
     def grants(self) -> Path:
         return self.home / "grants.json"
 
+    @property
+    def ledger(self) -> Path:
+        return self.home / "ledger.sqlite3"
+
 
 def check_project(path: Path = Path(PROJECT)) -> None:
     """Whether the project's settings can be read; their values are checked by `Settings`.

@@ -42,11 +42,13 @@ from corral.policy.judgement import GrantScope, Judgement, Verdict
 from corral.policy.label import Confidentiality, Integrity, Label
 from corral.policy.layers import Layers, Opinion
 from corral.policy.learn import as_yaml, propose_manifest, propose_rules
+from corral.policy.ledger import Ledger, LedgerFault
 from corral.policy.lint import LintFinding, check
 from corral.policy.manifest import EffectClass, Manifest, Manifests, Role, ToolManifest, schema_hash
 from corral.policy.mode import Mode
 from corral.policy.policy import Judge, Policy
 from corral.policy.provenance import Provenance
+from corral.policy.quotas import Quota, Quotas
 from corral.policy.rates import Rate, RateLimits, Repeats
 from corral.policy.redaction import Finding, Redactor
 from corral.policy.rule import SecurityPolicy, compile_pattern
@@ -100,6 +102,8 @@ __all__ = [
     "Judgement",
     "Label",
     "Layers",
+    "Ledger",
+    "LedgerFault",
     "Limits",
     "LintFinding",
     "Manifest",
@@ -114,6 +118,8 @@ __all__ = [
     "PolicyError",
     "PolicyFileError",
     "Provenance",
+    "Quota",
+    "Quotas",
     "Rate",
     "RateLimits",
     "Recalled",

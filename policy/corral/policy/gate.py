@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Protocol, TypeVar
@@ -25,6 +25,7 @@ from corral.policy.layers import Opinion
 from corral.policy.mode import Mode
 from corral.policy.policy import Judge
 from corral.policy.provenance import Provenance
+from corral.policy.quotas import Quotas
 from corral.policy.rates import RateLimits
 
 __all__ = ["Admission", "Gate", "Throttle"]
@@ -56,8 +57,8 @@ class Gate:
         approver: Answers for a person when the policy asks; with None, what asks is denied.
         audit: Where intents and outcomes are written.
         guards: More opinions, such as the run's `Provenance`; the strictest of all holds, so none loosens the policy.
-        throttles: More than the policy's own rates, such as `Repeats`; `RateLimits` among them, which several gates may
-            share, stand for the policy's rates.
+        throttles: More than the policy's own rates and quotas, such as `Repeats`; `RateLimits` and `Quotas` among them,
+            which several gates may share, stand for the policy's.
         grants: Answers that a person gave before; none by default.
         session: Facts for `session.*` conditions.
         session_id: For how long a grant for the session lasts; None is the run.
@@ -86,9 +87,7 @@ class Gate:
         self._audit = audit or MemoryAudit()
         self._emitter = emitter or Emitter("", ())
         self._guards = tuple(guards)
-        shared = any(isinstance(throttle, RateLimits) for throttle in throttles)
-        own = (RateLimits(policy.rates),) if policy.rates and not shared else ()
-        self._throttles = (*throttles, *own)
+        self._throttles = (*throttles, *_own(policy, throttles))
         self._facts = Facts(session or {}, self.budget)
         self._asking = Asking(
             approver if mode is not Mode.UNATTENDED else None,
@@ -220,6 +219,14 @@ class Gate:
                 _without_arguments(detail, action) if detail and case.digest else detail,
             )
         )
+
+
+def _own(policy: Judge, given: Sequence[Throttle]) -> Iterator[Throttle]:
+    """What counts the policy's rates and quotas, where nobody gave something that does."""
+    if policy.rates and not any(isinstance(throttle, RateLimits) for throttle in given):
+        yield RateLimits(policy.rates)
+    if policy.quotas and not any(isinstance(throttle, Quotas) for throttle in given):
+        yield Quotas(policy.quotas)
 
 
 def _without_arguments(detail: str, action: Action) -> str:

@@ -13,6 +13,7 @@ from corral.policy.errors import PolicyFileError
 from corral.policy.files import read
 from corral.policy.manifest import Manifest
 from corral.policy.policy import Policy
+from corral.policy.quotas import Quota
 from corral.policy.rates import Rate
 from corral.policy.rule import SecurityPolicy
 from corral.policy.tracing import Tracing
@@ -67,6 +68,7 @@ class _PolicyFile(BaseModel):
     default: Default | None = None
     limits: Limits = Limits()
     rates: list[Rate] = []
+    quotas: list[Quota] = []
     repeats: Annotated[int, Field(ge=1)] | None = None
     redact: Redact | None = None
     provenance: _TracingFile = _TracingFile()
@@ -94,6 +96,7 @@ def read_policy(path: Path) -> Policy:
         default=stated[0] if stated else "deny",
         limits=limits,
         rates=[rate for _, file in files for rate in file.rates],
+        quotas=[quota for _, file in files for quota in file.quotas],
         repeats=min((file.repeats for _, file in files if file.repeats is not None), default=None),
         redact=_most_redacted([file.redact for _, file in files]),
         provenance=_tracing(path, files),

@@ -10,6 +10,7 @@ from corral.policy.budget import Limits
 from corral.policy.facts import Facts
 from corral.policy.judgement import Judgement, strictest
 from corral.policy.policy import Policy
+from corral.policy.quotas import Quota
 from corral.policy.rates import Rate
 from corral.policy.tracing import Tracing
 
@@ -45,6 +46,10 @@ class Layers:
     @property
     def rates(self) -> list[Rate]:
         return [rate for layer in (self.first, *self.more) for rate in layer.rates]
+
+    @property
+    def quotas(self) -> list[Quota]:
+        return [quota for layer in (self.first, *self.more) for quota in layer.quotas]
 
     @property
     def repeats(self) -> int | None:

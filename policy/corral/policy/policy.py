@@ -19,6 +19,7 @@ from corral.policy.errors import PolicyFileError
 from corral.policy.facts import Facts
 from corral.policy.index import CompiledRule, RuleIndex
 from corral.policy.judgement import Judgement, Verdict
+from corral.policy.quotas import Quota
 from corral.policy.rates import Rate
 from corral.policy.rule import SecurityPolicy
 from corral.policy.tracing import Tracing
@@ -34,6 +35,9 @@ class Judge(Protocol):
 
     @property
     def rates(self) -> list[Rate]: ...
+
+    @property
+    def quotas(self) -> list[Quota]: ...
 
     @property
     def repeats(self) -> int | None: ...
@@ -56,6 +60,7 @@ class Policy(BaseModel):
             where there is none.
         limits: Caps that hold for every run under this policy.
         rates: How often things may happen; each run counts for itself, unless its gate is given `RateLimits` to share.
+        quotas: How much may go out within a time; each run counts for itself, unless they are given a ledger.
         repeats: How often a run may make one and the same call of a tool, within its last 50 calls or ten times as
             many; None is as often as it likes.
         redact: What is taken out of whatever tools, cells and memories give, before a model, a journal or code sees it:
@@ -72,6 +77,7 @@ class Policy(BaseModel):
     default: Literal["ask", "deny", "inherit"] = "deny"
     limits: Limits = Limits()
     rates: list[Rate] = []
+    quotas: list[Quota] = []
     repeats: Annotated[int, Field(ge=1)] | None = None
     redact: Literal["off", "secrets", "personal"] = "secrets"
     provenance: Tracing = Tracing()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -11,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from corral.policy.action import Action
+from corral.policy.ledger import Ledger, LedgerFault
 from corral.policy.rule import SecurityPolicy, compile_pattern
 
 __all__ = ["Rate", "RateLimits", "Repeats"]
@@ -50,6 +53,7 @@ class RateLimits:
     Args:
         state: What `state` gave before a restart. Buckets fill with the time of `clock`, never for time that it ran
             backwards, and never past full.
+        ledger: Keeps the buckets instead, over runs and processes.
     """
 
     def __init__(
@@ -58,7 +62,9 @@ class RateLimits:
         state: Mapping[str, Any] | None = None,
         *,
         clock: Callable[[], float] = time.time,
+        ledger: Ledger | None = None,
     ) -> None:
+        self._ledger = ledger
         self.rates = tuple(rates)
         self._fits = [compile_pattern(rate.resource) for rate in self.rates]
         self._clock = clock
@@ -78,26 +84,52 @@ class RateLimits:
 
     def take(self, action: Action, digest: str) -> str | None:
         """None, and one is taken from every bucket that the action draws from; or why it must wait, and none is."""
+        drawn = [
+            (place, rate.bucket(action)) for place, rate in enumerate(self.rates) if self._fits[place](action.resource)
+        ]
         with self._lock:
-            now = self._clock()
-            drawn = [
-                (place, rate.bucket(action))
-                for place, rate in enumerate(self.rates)
-                if self._fits[place](action.resource)
-            ]
-            for place, name in drawn:
-                level = self._fill(place, name, now)
-                if level < 1:
-                    rate = self.rates[place]
-                    wait = (1 - level) * rate.seconds / rate.calls
-                    return (
-                        f"the rate of {rate.calls} in {rate.seconds:g} s for {rate.resource} is used up; "
-                        f"try again in {wait:.1f} s"
-                    )
-            for key in drawn:
-                level, since = self._buckets[key]
-                self._buckets[key] = (level - 1, since)
+            if self._ledger is None or not drawn:
+                return self._draw(drawn)
+            try:
+                with self._ledger.change() as connection:
+                    self._read(connection, drawn)
+                    why = self._draw(drawn)
+                    self._write(connection, drawn)
+                return why
+            except LedgerFault as error:
+                return f"what rates have counted can't be read: {error}"
+
+    def _draw(self, drawn: Sequence[tuple[int, str]]) -> str | None:
+        now = self._clock()
+        for place, name in drawn:
+            level = self._fill(place, name, now)
+            if level < 1:
+                rate = self.rates[place]
+                wait = (1 - level) * rate.seconds / rate.calls
+                return (
+                    f"the rate of {rate.calls} in {rate.seconds:g} s for {rate.resource} is used up; "
+                    f"try again in {wait:.1f} s"
+                )
+        for key in drawn:
+            level, since = self._buckets[key]
+            self._buckets[key] = (level - 1, since)
         return None
+
+    def _read(self, connection: sqlite3.Connection, drawn: Sequence[tuple[int, str]]) -> None:
+        for place, name in drawn:
+            row = connection.execute("SELECT level, since FROM buckets WHERE name = ?", (self._key(place, name),))
+            if (bucket := row.fetchone()) is None:
+                self._buckets.pop((place, name), None)
+            else:
+                self._buckets[place, name] = (float(bucket[0]), float(bucket[1]))
+
+    def _write(self, connection: sqlite3.Connection, drawn: Sequence[tuple[int, str]]) -> None:
+        kept = [(self._key(*key), *self._buckets[key]) for key in drawn if key in self._buckets]
+        connection.executemany("INSERT OR REPLACE INTO buckets (name, level, since) VALUES (?, ?, ?)", kept)
+
+    def _key(self, place: int, name: str) -> str:
+        rate = self.rates[place]
+        return json.dumps([rate.resource, rate.calls, rate.seconds, rate.per, name])
 
     def _fill(self, place: int, name: str, now: float) -> float:
         rate = self.rates[place]
