@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import os
 import re
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from corral.apps.chat.paper import Paper
 from corral.apps.chat.pictures import PictureStore, Shown, inline
 from corral.apps.chat.screen import Screen
 from corral.apps.chat.shell import run_command
+from corral.apps.chat.sixel import to_sixel
 from corral.apps.chat.status import status_line
 from corral.apps.terminal import printable
 from corral.policy import (
@@ -337,6 +340,39 @@ def test_pictures_are_kept_and_shown_where_a_terminal_shows_them(tmp_path: Path)
     assert iterm is not None
     assert iterm.startswith("\x1b]1337;File=inline=1;")
     assert inline(picture, {"TERM": "xterm-kitty", "TMUX": "/tmp/x"}) is None
+    foot = inline(picture, {"TERM": "foot"})
+    assert foot is not None
+    assert foot.startswith('\x1bP0;1q"1;1;1;1#')
+
+
+@pytest.mark.parametrize("filtered", range(5))
+@pytest.mark.parametrize(("colour", "size"), [(2, 3), (6, 4)])
+def test_a_picture_is_drawn_in_sixels(filtered: int, colour: int, size: int) -> None:
+    """Two columns and seven rows: red over blue on the left, white on the right, whichever filter the PNG has."""
+    red, blue, white = b"\xff\0\0\xff"[:size], b"\0\0\xff\xff"[:size], b"\xff" * size
+    rows = [(red if row < 6 else blue) + white for row in range(7)]
+    png = png_of(rows, filtered, colour, size)
+    palette = "#5;2;0;0;100#180;2;100;0;0#215;2;100;100;100"
+    assert to_sixel(png) == f'\x1bP0;1q"1;1;2;7{palette}#180~?$#215?~-#5@?$#215?@\x1b\\'
+    assert to_sixel(png[:-30]) is None
+    assert to_sixel(png.replace(b"IHDR\0\0\0\x02", b"IHDR\xff\xff\xff\xff")) is None
+
+
+def png_of(rows: list[bytes], filtered: int, colour: int, size: int) -> bytes:
+    raw, above = b"", bytes(len(rows[0]))
+    for row in rows:
+        raw += bytes([filtered])
+        for at, value in enumerate(row):
+            left, corner = (row[at - size], above[at - size]) if at >= size else (0, 0)
+            near = left + above[at] - corner
+            paeth = min((left, above[at], corner), key=lambda one: abs(near - one))
+            raw += bytes([(value - (0, left, above[at], (left + above[at]) // 2, paeth)[filtered]) & 0xFF])
+        above = row
+    head = struct.pack(">IIBBBBB", len(rows[0]) // size, len(rows), 8, colour, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(raw)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
+    )
 
 
 async def test_figures_of_a_cell_are_kept_too(tmp_path: Path) -> None:
@@ -369,7 +405,12 @@ def test_the_status_line_keeps_what_matters_where_it_is_narrow() -> None:
     assert status_line(parts, 8) == "mode ask"
 
 
-def test_commands_are_completed_and_unknown_ones_guessed() -> None:
+def test_commands_and_paths_are_completed_and_unknown_commands_guessed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes.txt").write_text("")
+    monkeypatch.chdir(tmp_path)
+
     async def nothing(_: str) -> None: ...
 
     commands = {
@@ -382,7 +423,8 @@ def test_commands_are_completed_and_unknown_ones_guessed() -> None:
 
     assert offered("/t") == ["/tools", "/theme"]
     assert offered("/theme t") == ["two"]
-    assert "README.md" not in offered("hello")
+    assert offered("see @no") == ["tes.txt"]
+    assert offered("see no") == []
     assert nearest("/tool", commands) == ["/tools"]
     assert nearest("/exot", commands) == ["/exit"]
     assert nearest("/zzz", commands) == []

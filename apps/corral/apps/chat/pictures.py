@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from corral.apps.chat.sixel import to_sixel
 from corral.sandbox import Execution, Host, Sandbox, SandboxProvider, SandboxSpec
 from corral.tools import Artifacts, Observation
 
@@ -111,7 +112,8 @@ class _ShownSandbox:
 def inline(picture: Picture, environ: Mapping[str, str]) -> str | None:
     """The sequence that shows a picture in this terminal; None where it shows none.
 
-    It is kitty's protocol for kitty, Ghostty and WezTerm, and iTerm's for iTerm. Multiplexers pass neither on.
+    It is kitty's protocol for kitty, Ghostty and WezTerm, iTerm's for iTerm, and sixels for foot, mlterm and Contour.
+    Multiplexers pass none of them on.
     """
     if environ.get("TMUX") or environ.get("STY"):
         return None
@@ -122,6 +124,9 @@ def inline(picture: Picture, environ: Mapping[str, str]) -> str | None:
         return "".join(_kitty(encoded)) + "\n"
     if program in ("iTerm.app", "WezTerm") or environ.get("LC_TERMINAL") == "iTerm2":
         return f"\x1b]1337;File=inline=1;size={picture.size}:{encoded}\x07\n"
+    if term.startswith(("foot", "mlterm", "contour")) and picture.kind == "png":
+        drawn = to_sixel(picture.path.read_bytes())
+        return None if drawn is None else drawn + "\n"
     return None
 
 
