@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from dspy.lm15 import Request
 
-from corral.agents import Agent, CodeAct, Journal, ReAct, Result, StopReason
+from corral.agents import Agent, CodeAct, DefinitionError, Journal, ReAct, Result, StopReason
 from corral.agents.testing import Call, Reply, scripted_lm
 from corral.policy import Approval, ApprovalRequest, Event, Limits, Policy, RunStarted, SecurityPolicy
 from corral.sandbox import MontyProvider
@@ -147,6 +147,15 @@ async def test_a_finished_child_is_not_run_again_and_is_paid_for_again(tmp_path:
         assert len(journal.runs()) == runs
     assert world.did == Counter(ann=1, bob=1, cec=1)
     assert (again.spent, again.usage) == (result.spent, result.usage)
+
+
+async def test_a_child_goes_on_with_its_parent_and_not_alone(tmp_path: Path) -> None:
+    with Journal(tmp_path / "runs.sqlite3") as journal:
+        team = World().team("react", journal=journal)
+        result = await team.run("go")
+        child = next(row["run_id"] for row in journal.runs() if row["agent"] == "one")
+        with pytest.raises(DefinitionError, match=f"works for the run {result.run_id}; resume that one"):
+            await team.resume(child)
 
 
 async def test_a_rewound_team_has_forgotten_what_was_delegated_after(tmp_path: Path) -> None:

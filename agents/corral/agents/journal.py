@@ -137,6 +137,10 @@ class Journal:
         """What is known of one run; None if there is none."""
         return self.record(run_id) if self._read("SELECT 1 FROM runs WHERE run_id = ?", run_id) else None
 
+    def delegated_by(self, run_id: str) -> str | None:
+        """The run that delegated this one, if one did."""
+        return delegated(self._read, run_id).get(run_id)
+
     def begin(self, opening: Opening) -> None:
         """Keep what a run starts from, ahead of its first event."""
         self._writer.put(opening.insert)

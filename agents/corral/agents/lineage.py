@@ -18,9 +18,10 @@ _DELEGATED = (
 )
 
 
-def delegated(read: Callable[..., list[sqlite3.Row]]) -> dict[str, str]:
-    """The run that delegated it, by run, for all that were delegated."""
-    return {row["run_id"]: row["parent_run_id"] for row in read(_DELEGATED)}
+def delegated(read: Callable[..., list[sqlite3.Row]], run_id: str | None = None) -> dict[str, str]:
+    """The run that delegated it, by run, for all that were delegated, or for one of them."""
+    rows = read(_DELEGATED) if run_id is None else read(f"{_DELEGATED} AND runs.run_id = ?", run_id)
+    return {row["run_id"]: row["parent_run_id"] for row in rows}
 
 
 def heads(run_ids: Iterable[str], above: Mapping[str, str]) -> dict[str, str]:
