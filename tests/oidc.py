@@ -76,6 +76,10 @@ class OIDC:
         """The token requests since `set`, such as "refresh_token ok" or "refresh_token invalid_grant"."""
         return httpx.get(f"{self.url}/control/seen", trust_env=False).json()
 
+    def tokens(self) -> list[str]:
+        """Every access and refresh token that was given."""
+        return httpx.get(f"{self.url}/control/tokens", trust_env=False).json()
+
 
 def browse(url: str, name: str = "mo") -> None:
     """Be the person: follow the URL, log in, consent, and come back to where it leads."""

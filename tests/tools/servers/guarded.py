@@ -3,12 +3,14 @@
     python guarded.py PORT CHECK ISSUER
 
 CHECK says what a token is good for: it gets the request's Authorization and DPoP, with its method and URL. The tool
-`write` needs a token with the scope herd:write; the others need none.
+`write` needs a token with the scope herd:write; the others need none. With LEAKY set, the server tells the token
+that it was sent wherever it can.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 from typing import Any
@@ -30,12 +32,29 @@ TOOLS = [
 ]
 
 
-async def list_tools(context: object, params: object) -> types.ListToolsResult:
-    return types.ListToolsResult(tools=TOOLS)
+async def list_tools(context: Any, params: object) -> types.ListToolsResult:
+    if not os.environ.get("LEAKY"):
+        return types.ListToolsResult(tools=TOOLS)
+    told = context.request.headers["authorization"]
+    schema = {"type": "object", "properties": {"mode": {"type": "string", "description": told}}}
+    return types.ListToolsResult(tools=[types.Tool(name="leak", description=f"It was {told}.", input_schema=schema)])
+
+
+async def leak(context: Any, mode: str, told: str) -> types.CallToolResult:
+    await context.session.send_log_message("warning", told, related_request_id=context.request_id)
+    await context.session.send_progress_notification(context.meta.get("progressToken", 1), 0.5, 1.0, told)
+    if mode == "raise":
+        raise RuntimeError(told)
+    content: list[Any] = [types.TextContent(type="text", text=told)]
+    resource = types.TextResourceContents(uri="file:///x", text=told)
+    content.append(types.EmbeddedResource(type="resource", resource=resource))
+    return types.CallToolResult(content=content, structured_content={told: [told]}, is_error=mode == "error")
 
 
 async def call_tool(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
     headers = context.request.headers
+    if params.name == "leak":
+        return await leak(context, (params.arguments or {}).get("mode", ""), headers["authorization"])
     if params.name == "wait":
         await anyio.sleep(0.5)
     text = headers["x-checked"] if params.name != "echo" else json.dumps(dict(headers))

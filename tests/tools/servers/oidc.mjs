@@ -4,7 +4,8 @@
 //
 // FOLDER has node_modules; CONFIG is JSON: {resource, jwks}, the API that tokens are for and the signing client's keys.
 // Beside the provider's own endpoints: /api/check says what a token is good for (a DPoP proof is checked too),
-// /control/set changes the settings, /control/seen tells which tokens were asked for.
+// /control/set changes the settings, /control/seen tells which tokens were asked for, /control/tokens those
+// that were given.
 import { createServer } from 'node:http';
 import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
@@ -17,6 +18,7 @@ const { EmbeddedJWK, calculateJwkThumbprint, jwtVerify } = await load('jose');
 const config = JSON.parse(text);
 const settings = { ttl: 600, delay: 0, nonce: false, skew: 0 };
 const seen = [];
+const tokens = new Set();
 const DEVICE = 'urn:ietf:params:oauth:grant-type:device_code';
 
 const server = createServer();
@@ -69,7 +71,10 @@ const provider = new Provider(issuer, {
     },
   },
 });
-provider.on('grant.success', (ctx) => seen.push(`${ctx.oidc.params.grant_type} ok`));
+provider.on('grant.success', (ctx) => {
+  seen.push(`${ctx.oidc.params.grant_type} ok`);
+  for (const name of ['access_token', 'refresh_token']) if (ctx.body[name]) tokens.add(ctx.body[name]);
+});
 provider.on('grant.error', (ctx, error) => seen.push(`${ctx.oidc?.params?.grant_type} ${error.error}`));
 provider.on('server_error', (ctx, error) => console.error(error));
 
@@ -100,6 +105,7 @@ server.on('request', async (request, response) => {
     seen.length = 0;
     return send(200, settings);
   }
+  if (url.pathname === '/control/tokens') return send(200, [...tokens]);
   if (url.pathname === '/control/seen') return send(200, seen);
   if (url.pathname.startsWith('/api')) {
     let [status, value] = [401, {}];

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from corral.tools.calling import CURRENT, CurrentCall, Reports
 from corral.tools.handlers import Elicitation, Handlers, LogEntry, Progress
+from corral.tools.secrets import hide_anywhere, hide_in_text
 from corral.tools.skills import EXTENSION
 
 if TYPE_CHECKING:
@@ -26,10 +28,18 @@ class ClientSide:
 
     Args:
         changed: Called when the server says that its list of tools is another.
+        secrets: What the server was sent, and nobody may hear from it.
     """
 
-    def __init__(self, server: str, handlers: Handlers, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        server: str,
+        handlers: Handlers,
+        changed: Callable[[], None],
+        secrets: Callable[[], tuple[str, ...]] = tuple,
+    ) -> None:
         self._server = server
+        self._secrets = secrets
         self._handlers = handlers
         self._changed = changed
         self._calls: list[CurrentCall] = []
@@ -70,7 +80,7 @@ class ClientSide:
             return None
 
         async def report(progress: float, total: float | None, message: str | None) -> None:
-            told = Progress(self._server, tool, progress, total, message or "")
+            told = Progress(self._server, tool, progress, total, hide_in_text(message or "", self._secrets()))
             if tell is not None:
                 tell(told)
             if reports is not None:
@@ -80,6 +90,9 @@ class ClientSide:
 
     async def elicit(self, asked: Elicitation) -> dict[str, Any] | bool | None:
         """What the person says."""
+        known = self._secrets()
+        message, url = hide_in_text(asked.message, known), hide_in_text(asked.url or "", known)
+        asked = replace(asked, message=message, schema=hide_anywhere(asked.schema, known), url=url or None)
         calls = self._asking()
         with ExitStack() as stack:
             for call in calls:
@@ -104,7 +117,9 @@ class ClientSide:
             self._changed()
 
     async def _hear_log(self, params: mcp_types.LoggingMessageNotificationParams) -> None:
-        entry = LogEntry(self._server, str(params.level), _as_line(params.data), params.logger or "")
+        entry = LogEntry(
+            self._server, str(params.level), hide_in_text(_as_line(params.data), self._secrets()), params.logger or ""
+        )
         if self._handlers.log is not None:
             self._handlers.log(entry.level, entry.text)
         reports = self._one_of(self._asking())

@@ -22,6 +22,7 @@ from corral.tools.failure import root_cause
 from corral.tools.handlers import Elicitation, Handlers
 from corral.tools.loss import Lost, read_loss
 from corral.tools.pages import all_pages
+from corral.tools.secrets import hide_anywhere
 
 if TYPE_CHECKING:
     import mcp_types
@@ -77,7 +78,7 @@ class Connection:
         self._transport = transport
         self._mode = mode
         self._name = name
-        self._side = ClientSide(name, handlers or Handlers(), self._note_change)
+        self._side = ClientSide(name, handlers or Handlers(), self._note_change, self.secrets)
         self.has_changed = False
         """The server said that its list of tools is another by now."""
         self._ready = asyncio.Event()
@@ -177,7 +178,7 @@ class Connection:
         """
         client, self.has_changed = self.client, False
         with anyio.fail_after(timeout):
-            self.tools = await _list_tools(client)
+            self.tools = self._clean(await _list_tools(client))
 
     @property
     def has_resources(self) -> bool:
@@ -208,6 +209,11 @@ class Connection:
         """As the transport's."""
         return await self._transport.last_words()
 
+    def _clean(self, tools: tuple[mcp_types.Tool, ...]) -> tuple[mcp_types.Tool, ...]:
+        """The tools as models may see them: some servers say in them what they were sent."""
+        known = self.secrets()
+        return tuple(hide_anywhere(tool, known) for tool in tools) if known else tools
+
     def secrets(self) -> tuple[str, ...]:
         """As the transport's."""
         return self._transport.secrets()
@@ -230,7 +236,7 @@ class Connection:
         from mcp.client.client import Client  # keeps start-up light
 
         async with Client(self._transport, mode=self._mode, cache=None, **self._side.options()) as client:
-            self.tools = await _list_tools(client)
+            self.tools = self._clean(await _list_tools(client))
             self._has_resources = await _has_resources(client)
             scope.deadline = math.inf
             self._client = client

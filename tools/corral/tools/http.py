@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from corral.tools.address import is_loopback
 from corral.tools.egress import goes_by_proxy, guarded
+from corral.tools.log_filter import logs_without
 from corral.tools.oauth import TokenSource, bearer
 from corral.tools.server_login import ServerLogin
 
@@ -62,6 +63,7 @@ class HttpTransport:
         from mcp.client.streamable_http import streamable_http_client  # keeps start-up light
 
         async with AsyncExitStack() as stack:
+            stack.enter_context(logs_without(self.secrets))
             if self._sse:
                 streams = await stack.enter_async_context(self._open_sse())
             else:

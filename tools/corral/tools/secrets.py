@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from corral.tools.observation import Observation
 
-__all__ = ["HIDDEN", "hide_in_text", "hide_secrets", "readable"]
+__all__ = ["HIDDEN", "hide_anywhere", "hide_in_text", "hide_secrets", "readable"]
 
 HIDDEN: Final = "[hidden]"
 _MIN_LENGTH: Final = 6
@@ -39,21 +39,22 @@ def hide_secrets(observation: Observation, secrets: Iterable[str]) -> Observatio
         observation,
         text=hide_in_text(observation.text, known),
         whole=None if observation.whole is None else hide_in_text(observation.whole, known),
-        structured=_hide(observation.structured, known),
-        contents=tuple(_hide(content, known) for content in observation.contents),
+        structured=hide_anywhere(observation.structured, known),
+        contents=tuple(hide_anywhere(content, known) for content in observation.contents),
     )
 
 
-def _hide(value: Any, secrets: tuple[str, ...]) -> Any:
+def hide_anywhere(value: Any, secrets: tuple[str, ...]) -> Any:
+    """The value, JSON or a model of it, with each of the secrets replaced wherever it stands."""
     if isinstance(value, str):
         return hide_in_text(value, secrets)
     if isinstance(value, list):
-        return [_hide(each, secrets) for each in cast("list[Any]", value)]
+        return [hide_anywhere(each, secrets) for each in cast("list[Any]", value)]
     if isinstance(value, dict):
         named = cast("dict[Any, Any]", value)
-        return {_hide(key, secrets): _hide(each, secrets) for key, each in named.items()}
+        return {hide_anywhere(key, secrets): hide_anywhere(each, secrets) for key, each in named.items()}
     if isinstance(value, BaseModel):
         dumped = value.model_dump()
-        hidden = _hide(dumped, secrets)
+        hidden = hide_anywhere(dumped, secrets)
         return value if hidden == dumped else type(value).model_validate(hidden)
     return value
