@@ -5,7 +5,16 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["carries_secrets", "find_fault", "is_loopback", "is_metadata", "is_private_way", "origin", "show_url"]
+__all__ = [
+    "carries_secrets",
+    "find_fault",
+    "is_inside",
+    "is_loopback",
+    "is_metadata",
+    "is_private_way",
+    "origin",
+    "show_url",
+]
 
 _METADATA = frozenset(
     ("metadata", "metadata.google.internal", "metadata.goog", "100.100.100.200", "192.0.0.192", "fd00:ec2::254")
@@ -41,6 +50,16 @@ def is_metadata(host: str) -> bool:
         return False
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_link_local or str(mapped or address) in _METADATA
+
+
+def is_inside(host: str | None) -> bool:
+    """Whether the name or address, as it is written, is of this machine or a private network."""
+    if is_loopback(host):
+        return True
+    try:
+        return not ipaddress.ip_address((host or "").strip("[]")).is_global
+    except ValueError:
+        return False
 
 
 def is_loopback(host: str | None) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import anyio
@@ -14,7 +15,7 @@ from corral.tools.address import origin, show_url
 from corral.tools.breaker import Breaker
 from corral.tools.egress import REFUSED
 from corral.tools.errors import TokenError
-from corral.tools.observation import Observation
+from corral.tools.observation import Json, Observation
 from corral.tools.reply import Reply, read_retry_after
 from corral.tools.route import Message
 from corral.tools.secrets import hide_secrets
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Api", "HttpClient"]
 
 HttpClient: TypeAlias = "httpx.AsyncClient | httpx2.AsyncClient"
+
+Remark: TypeAlias = "Callable[[Json | None, str | None], str | None]"
 
 _AGAIN: Final = frozenset((429, 502, 503, 504))
 _MAX_REDIRECTS: Final = 5
@@ -78,11 +81,18 @@ class Api:
         self._tries = tries
         self._breaker = Breaker(threshold=2 * tries)
 
-    async def call(self, message: Message, effect: Effect, label: Label) -> Observation:
-        """The answer to `message`, sent again after a failure that may pass, if `effect` allows."""
+    async def call(
+        self, message: Message, effect: Effect, label: Label, *, signed: bool = True, remark: Remark | None = None
+    ) -> Observation:
+        """The answer to `message`, sent again after a failure that may pass, if `effect` allows.
+
+        Args:
+            signed: With a token of the source, if there is one.
+            remark: Adds to the text of a good answer, of which it is given the JSON and the Link header.
+        """
         from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt  # keeps start-up light
 
-        source = self._sources.of_call()
+        source = self._sources.of_call() if signed else None
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self._tries if effect.repeatable else 1),
             wait=_wait,
@@ -91,13 +101,15 @@ class Api:
             reraise=True,
         )
         try:
-            observation: Observation = await cast("Any", retrying)(self._try, message, effect, label, source)
+            observation: Observation = await cast("Any", retrying)(self._try, message, effect, label, source, remark)
         except _Unfinished as unfinished:
             observation = unfinished.observation
         held = () if source is None else source.secrets()
         return hide_secrets(observation, (*held, *self._secret_values))
 
-    async def _try(self, message: Message, effect: Effect, label: Label, source: TokenSource | None) -> Observation:
+    async def _try(
+        self, message: Message, effect: Effect, label: Label, source: TokenSource | None, remark: Remark | None
+    ) -> Observation:
         import httpx  # keeps start-up light
         import httpx2
 
@@ -108,7 +120,7 @@ class Api:
         try:
             async with self._send(message, source) as response:
                 self._breaker.worked()
-                return await self._read(response, label)
+                return await self._read(response, label, remark)
         except (httpx.ConnectError, httpx2.ConnectError, httpx.ConnectTimeout, httpx2.ConnectTimeout) as error:
             if str(error).startswith(REFUSED):
                 return Observation(f"{str(error).removeprefix(REFUSED)}; nothing was sent", is_error=True, label=label)
@@ -148,7 +160,7 @@ class Api:
         same = origin(str(following.url)) == origin(self._base_url)
         return same and following.method == request.method and not following.url.userinfo
 
-    async def _read(self, response: Any, label: Label) -> Observation:
+    async def _read(self, response: Any, label: Label, remark: Remark | None) -> Observation:
         if response.next_request is not None:
             there = show_url(str(response.next_request.url))
             return Observation(f"it redirects to {there}, which is not followed", is_error=True, label=label)
@@ -163,6 +175,9 @@ class Api:
         charset = response.charset_encoding or "utf-8"
         reply = Reply(response.status_code, response.reason_phrase, kind, charset, b"".join(parts), left < 0)
         observation = reply.observe(label)
+        if remark is not None and not observation.is_error:
+            said = remark(observation.structured, response.headers.get("link"))
+            observation = replace(observation, text=f"{observation.text}\n{said}") if said else observation
         if response.status_code in _AGAIN:
             wanted = read_retry_after(response.headers.get("retry-after"), time.time())
             if wanted is None or wanted <= _MAX_RETRY_AFTER:

@@ -13,12 +13,14 @@ from corral.policy import Admission, Label
 from corral.tools.address import carries_secrets, find_fault, is_loopback, is_private_way
 from corral.tools.api import Api, HttpClient
 from corral.tools.arguments import broken
+from corral.tools.credentials import Credential
 from corral.tools.egress import goes_by_proxy, guarded
 from corral.tools.endpoint import HttpEndpoint
 from corral.tools.errors import BadArguments, ToolConfigError, ToolSourceError
 from corral.tools.names import spell
 from corral.tools.oauth import TokenSource
-from corral.tools.observation import Observation
+from corral.tools.observation import Json, Observation
+from corral.tools.pagination import next_page
 from corral.tools.route import Route
 from corral.tools.servers import PerUser
 from corral.tools.tool import Effect, Tool
@@ -49,6 +51,7 @@ class HttpTools:
         environ: Where variables are looked up when it is opened; this process's environment when None.
         allow_private: The host's name may lead into this machine or network; an address that is written down may
             anyway. A client that was given decides for itself.
+        credentials: By the names that endpoints give as their `schemes`.
 
     Raises:
         ToolConfigError: The name, the URL or an endpoint can't be used.
@@ -66,6 +69,7 @@ class HttpTools:
         tries: int = _TRIES,
         environ: Mapping[str, str] | None = None,
         allow_private: bool = False,
+        credentials: Mapping[str, Credential] | None = None,
     ) -> None:
         if not name or not name.isprintable() or "/" in name or name == "local":
             raise ToolConfigError(f"API {name!r}", "a source's name is printable, has no '/' and is not 'local'")
@@ -78,6 +82,8 @@ class HttpTools:
         self._tries = max(1, tries)
         self._environ = environ
         self._allow_private = allow_private
+        self._credentials = dict(credentials or {})
+        self._expanded: dict[str, Credential] = {}
         self._api: Api | None = None
         self._own: Any = None
         if "${" not in base_url and (fault := self._find_fault(base_url)) is not None:
@@ -97,6 +103,7 @@ class HttpTools:
             environ = os.environ if self._environ is None else self._environ
             base_url = expand(self._base_url, environ)
             headers = {name: expand(value, environ) for name, value in self._headers.items()}
+            self._expanded = {name: each.expanded(environ) for name, each in self._credentials.items()}
         except LookupError as error:
             raise ToolSourceError(self.name, f"its configuration needs {error.args[0]}, which is not set") from None
         fault = self._find_fault(base_url)
@@ -108,7 +115,10 @@ class HttpTools:
             base_url,
             headers,
             self._auth,
-            secret_values=tuple(value.removeprefix("Bearer ") for value in secret),
+            secret_values=(
+                *(value.removeprefix("Bearer ") for value in secret),
+                *(each.value for each in self._expanded.values()),
+            ),
             max_bytes=self._max_bytes,
             tries=self._tries,
         )
@@ -143,7 +153,11 @@ class HttpTools:
             return f"its base URL can't be used: {fault}"
         if "?" in base_url or "#" in base_url:
             return "its base URL has a query or fragment, to which no path can be added"
-        secret = self._auth is not None or any(carries_secrets(name, value) for name, value in self._headers.items())
+        secret = (
+            self._auth is not None
+            or bool(self._credentials)
+            or any(carries_secrets(name, value) for name, value in self._headers.items())
+        )
         if secret and not is_private_way(base_url):
             return "tokens and secret headers are sent over https only, except to this machine"
         return None
@@ -158,7 +172,7 @@ class HttpTools:
         return Tool(
             spell(self.name, endpoint.name),
             resource,
-            partial(self._run, endpoint.name, route, effect, label),
+            partial(self._run, endpoint, route, effect, label, schema),
             description=endpoint.description,
             input_schema=schema,
             output_schema=endpoint.output_schema,
@@ -169,12 +183,28 @@ class HttpTools:
         )
 
     async def _run(
-        self, name: str, route: Route, effect: Effect, label: Label, arguments: dict[str, Any]
+        self,
+        endpoint: HttpEndpoint,
+        route: Route,
+        effect: Effect,
+        label: Label,
+        schema: dict[str, Any],
+        arguments: dict[str, Any],
     ) -> Observation:
         if self._api is None:
             return Observation(f"the API {self.name!r} is closed; nothing was sent to it", is_error=True, label=label)
         try:
             message = route.fill(arguments)
         except ValueError as error:
-            raise BadArguments(name, (str(error),)) from None
-        return await self._api.call(message, effect, label)
+            raise BadArguments(endpoint.name, (str(error),)) from None
+        schemes: tuple[str, ...] | None = getattr(endpoint, "schemes", None)
+        for name in schemes or ():
+            if name in self._expanded:
+                message = self._expanded[name].added_to(message)
+
+        def remark(answer: Json | None, link: str | None) -> str | None:
+            changed = next_page(route, schema, arguments, answer, link)
+            return None if changed is None else f"[there is more: call it again, changing {changed}]"
+
+        signed = schemes is None or any(name not in self._expanded for name in schemes)
+        return await self._api.call(message, effect, label, signed=signed, remark=remark)

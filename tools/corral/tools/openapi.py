@@ -5,17 +5,28 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, cast
+from urllib.parse import urlsplit
 
+from corral.tools.address import is_inside, show_url
 from corral.tools.api import HttpClient
 from corral.tools.endpoint import METHODS
 from corral.tools.errors import ToolConfigError
 from corral.tools.http_tools import HttpTools
 from corral.tools.oauth import TokenSource
-from corral.tools.openapi_document import Filter, RawOperation, find_server, numbered, raw_operations, read_document
+from corral.tools.openapi_document import (
+    Filter,
+    RawOperation,
+    fetch_document,
+    find_server,
+    numbered,
+    raw_operations,
+    read_document,
+)
 from corral.tools.openapi_schema import Schemas, follow
+from corral.tools.openapi_security import Security
 from corral.tools.route import Place, Placement, Route, Style
 from corral.tools.servers import PerUser
 from corral.tools.tool import DEFAULT_TIMEOUT, Effect
@@ -50,6 +61,10 @@ def load_openapi(
     tags: Sequence[str] = (),
     methods: Sequence[str] = (),
     timeout: float = DEFAULT_TIMEOUT,
+    server: int | str = 0,
+    variables: Mapping[str, str] | None = None,
+    security: Mapping[str, TokenSource | str] | None = None,
+    allow_private: bool = False,
 ) -> HttpTools:
     """The operations of an API as a source of tools; see `HttpTools` for what holds when they are called.
 
@@ -57,20 +72,25 @@ def load_openapi(
     in `left_out`, by the operation's name.
 
     Args:
-        document: A file in JSON or YAML, or what was read from one.
-        base_url: Of the API; the document's first server when None.
+        document: A file in JSON or YAML, its URL, or what was read from one.
+        base_url: Of the API; one of the document's servers when None.
         include: Globs on operations' names or paths.
         tags: If given, operations with one of these only.
         methods: If given, operations of these only, such as "GET".
+        server: Which of the document's servers: its number, or a part of its URL or description.
+        variables: Of the server's URL, instead of their defaults.
+        security: Credentials by the names of the document's security schemes: a source of tokens, or a text that may
+            name variables ("user:password" for http basic). Each operation gets those that it names; one whose schemes
+            are not given is left out.
 
     Raises:
         ToolConfigError: The document can't be read, or has no server that can be used.
     """
-    place = name if isinstance(document, Mapping) else Path(document).name
-    spec = dict(document) if isinstance(document, Mapping) else read_document(Path(document), place)
+    spec, place, at = _document(name, document, allow_private)
     if not (str(spec.get("openapi", "")).startswith("3.") or spec.get("swagger") == "2.0"):
         raise ToolConfigError(place, "this is no OpenAPI document of version 3, and no Swagger 2.0")
     wanted = Filter(tuple(include), tuple(exclude), frozenset(tags), frozenset(method.upper() for method in methods))
+    known = Security(spec, security or {}, place)
     operations: dict[str, _Operation] = {}
     left_out: dict[str, str] = {}
     for raw in raw_operations(spec):
@@ -78,14 +98,39 @@ def load_openapi(
             continue
         title = next(each for each in numbered(raw.name) if each not in operations and each not in left_out)
         try:
-            operations[title] = _Reader(spec, raw, title, timeout).read()
+            operations[title] = replace(_Reader(spec, raw, title, timeout).read(), schemes=known.of(raw.operation))
         except (LookupError, ToolConfigError, RecursionError) as error:
             left_out[title] = error.problem if isinstance(error, ToolConfigError) else str(error.args[0])
+    if auth is not None and known.source is not None:
+        raise ToolConfigError(place, "auth and security both give tokens; give one of them")
+    found = base_url or find_server(spec, place, server, variables, at)
+    if base_url is None and at and not is_inside(urlsplit(at).hostname) and is_inside(urlsplit(found).hostname):
+        raise ToolConfigError(place, f"its server {found!r} is inside this network, and the document is not")
     source = HttpTools(
-        name, base_url or find_server(spec, place), *operations.values(), auth=auth, headers=headers, client=client
+        name,
+        found,
+        *operations.values(),
+        auth=auth or known.source,
+        headers=headers,
+        client=client,
+        allow_private=allow_private,
+        credentials=known.credentials,
     )
     source.left_out.update(left_out)
     return source
+
+
+def _document(
+    name: str, document: str | os.PathLike[str] | Mapping[str, Any], allow_private: bool
+) -> tuple[dict[str, Any], str, str]:
+    """The document, what it is called in errors, and the URL that it came from."""
+    if isinstance(document, Mapping):
+        return dict(document), name, ""
+    if isinstance(document, str) and document.startswith(("http://", "https://")):
+        place = show_url(document)
+        return fetch_document(document, place, allow_private=allow_private), place, document
+    path = Path(document)
+    return read_document(path, path.name), path.name, ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +144,7 @@ class _Operation:
     schema: dict[str, Any]
     where: Route
     read_only: bool | None = None
+    schemes: tuple[str, ...] | None = None
 
     def route(self) -> Route:
         return self.where

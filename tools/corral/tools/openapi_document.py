@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 from urllib.parse import urljoin, urlsplit
 
+from corral.tools.address import find_fault, is_loopback
+from corral.tools.egress import REFUSED, goes_by_proxy, guarded_sync
 from corral.tools.endpoint import METHODS
 from corral.tools.errors import ToolConfigError
 from corral.tools.openapi_schema import follow
 
-__all__ = ["Filter", "RawOperation", "find_server", "numbered", "raw_operations", "read_document"]
+__all__ = [
+    "Filter",
+    "RawOperation",
+    "fetch_document",
+    "find_server",
+    "numbered",
+    "parse_document",
+    "raw_operations",
+    "read_document",
+]
+
+_MAX_DOCUMENT: Final = 20_000_000
+_FETCH_TIME: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +70,78 @@ def raw_operations(spec: dict[str, Any]) -> Iterator[RawOperation]:
                 yield RawOperation(name, key.upper(), path, item, said)
 
 
-def find_server(spec: dict[str, Any], place: str) -> str:
+def find_server(
+    spec: dict[str, Any], place: str, chosen: int | str = 0, variables: Mapping[str, str] | None = None, at: str = ""
+) -> str:
+    """The URL of one of the document's servers.
+
+    Args:
+        chosen: Its number, or a part of its URL or description.
+        variables: Instead of the defaults of those in the URL.
+        at: Where the document itself came from: servers may be written relative to it.
+
+    Raises:
+        ToolConfigError: There is none, or a variable takes no such value.
+    """
     if spec.get("swagger") == "2.0":
         schemes = spec.get("schemes") or ["https"]
         if not spec.get("host"):
             raise ToolConfigError(place, "it names no host; give base_url")
         return f"{'https' if 'https' in schemes else schemes[0]}://{spec['host']}{spec.get('basePath') or ''}"
-    servers = cast("list[dict[str, Any]]", spec.get("servers") or [])
-    url = str(servers[0].get("url", "")) if servers else ""
-    for name, variable in cast("dict[str, Any]", servers[0].get("variables") or {} if servers else {}).items():
-        url = url.replace(f"{{{name}}}", str(variable.get("default", "")))
-    if not urlsplit(urljoin("", url)).hostname:
+    servers = cast("list[dict[str, Any]]", spec.get("servers") or ([{"url": "/"}] if at else []))
+    server = _choose(servers, chosen, place) if servers else {}
+    url, known = str(server.get("url", "")), cast("dict[str, Any]", server.get("variables") or {})
+    for name, value in (variables or {}).items():
+        allowed: Any = known.get(name, {}).get("enum") if name in known else ()
+        if name not in known or (isinstance(allowed, list) and value not in allowed):
+            raise ToolConfigError(place, f"its server takes no {name}={value!r}")
+    for name, variable in known.items():
+        url = url.replace(f"{{{name}}}", (variables or {}).get(name, str(variable.get("default", ""))))
+    url = urljoin(at, url) if at else url
+    if not urlsplit(url).hostname:
         raise ToolConfigError(place, "it names no server with a host; give base_url")
-    return url
+    return url.rstrip("/") if at else url
+
+
+def _choose(servers: list[dict[str, Any]], chosen: int | str, place: str) -> dict[str, Any]:
+    if isinstance(chosen, int):
+        if not 0 <= chosen < len(servers):
+            raise ToolConfigError(place, f"it has {len(servers)} servers, and no number {chosen}")
+        return servers[chosen]
+    fitting = [one for one in servers if chosen in f"{one.get('url', '')} {one.get('description', '')}"]
+    if len(fitting) != 1:
+        listed = ", ".join(str(one.get("url", "")) for one in servers)
+        raise ToolConfigError(place, f"{chosen!r} names {len(fitting)} of its servers: {listed}")
+    return fitting[0]
+
+
+def fetch_document(url: str, place: str, *, allow_private: bool = False) -> dict[str, Any]:
+    """The document at `url`, of at most 20 MB; redirects are not followed.
+
+    Raises:
+        ToolConfigError: It can't be had.
+    """
+    import httpx  # keeps start-up light
+
+    if (fault := find_fault(url)) is not None:
+        raise ToolConfigError(place, fault)
+    transport = None if goes_by_proxy(url) else guarded_sync(httpx, allow_private=allow_private)
+    parts: list[bytes] = []
+    trust_env = not is_loopback(urlsplit(url).hostname)
+    try:
+        with (
+            httpx.Client(timeout=_FETCH_TIME, trust_env=trust_env, transport=transport) as client,
+            client.stream("GET", url, headers={"Accept": "application/json, application/yaml, */*"}) as answer,
+        ):
+            if answer.status_code != 200:
+                raise ToolConfigError(place, f"its address answers with HTTP {answer.status_code}, not with a document")
+            for chunk in answer.iter_bytes():
+                parts.append(chunk)
+                if sum(map(len, parts)) > _MAX_DOCUMENT:
+                    raise ToolConfigError(place, f"it is longer than {_MAX_DOCUMENT // 1_000_000} MB")
+    except httpx.HTTPError as error:
+        raise ToolConfigError(place, f"it can't be fetched: {str(error).removeprefix(REFUSED)}") from error
+    return parse_document(b"".join(parts).decode("utf-8-sig", "replace"), place)
 
 
 def read_document(path: Path, place: str) -> dict[str, Any]:
@@ -76,6 +149,15 @@ def read_document(path: Path, place: str) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ToolConfigError(str(path), f"the file can't be read: {getattr(error, 'strerror', error)}") from error
+    return parse_document(text, place)
+
+
+def parse_document(text: str, place: str) -> dict[str, Any]:
+    """A document in JSON or YAML.
+
+    Raises:
+        ToolConfigError: It is neither, or no object.
+    """
     try:
         data: Any = json.loads(text)
     except ValueError:
