@@ -3,7 +3,7 @@
 Twice: free, and with host, container and anchors pinned to one processor, which takes the cost of waking another one
 out. Times are milliseconds on an event loop that does nothing else. Needs the sandbox image; DSPy for one anchor.
 
-`--soak` runs 20,000 cells of which some crash, and `--crowd` holds 1000 sessions in 50 containers (about 4 GB).
+Whether anything leaks is `benchmarks/sandbox_soak.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import socket
 import struct
 import subprocess
@@ -233,6 +232,15 @@ def memory(client: DockerClient, container: str) -> int:
     return int(stats["stats"].get("rss", stats["stats"].get("anon", stats["usage"])))
 
 
+async def attached() -> None:
+    """The same containers over stdin and stdout, as where the engine shares no file system."""
+    provider = DockerProvider(checkpoints=False, transport="stdio")
+    async with provider, await provider.open(SandboxSpec(LIMITS)) as sandbox:
+        show("over stdin, warm exec", await measure(300, lambda: sandbox.execute("print(1+1)", timeout=5)))
+        thousand = await measure(5, lambda: sandbox.execute(THOUSAND, timeout=30, host=HOST))
+        show("over stdin, 1000 tool calls", thousand)
+
+
 async def linux() -> None:
     """The same guest without Docker, where that works."""
     try:
@@ -246,55 +254,6 @@ async def linux() -> None:
             show("without Docker, cold, to the end of a session", await measure(5, cold, warm=1))
     except SandboxUnavailable as error:
         print(f"  without Docker: {error}")  # noqa: T201
-
-
-async def soak(cells: int = 20_000, workers: int = 8) -> None:
-    """Cells in many sessions, some of which crash; what is left over at the end has leaked."""
-    generator = random.Random(7)
-    left = cells
-    lost = 0
-    async with DockerProvider() as provider:
-        for _ in range(2):
-            await (await provider.open()).close()
-        before = leftovers()
-
-        async def work() -> None:
-            nonlocal left, lost
-            while left > 0:
-                async with await provider.open() as sandbox:
-                    for n in range(generator.randrange(1, 200)):
-                        left -= 1
-                        crash = generator.random() < 0.02
-                        execution = await sandbox.execute("import os; os._exit(1)" if crash else f"x = {n}", timeout=10)
-                        lost += not execution.state_kept
-
-        started = time.perf_counter()
-        await asyncio.gather(*(work() for _ in range(workers)))
-        seconds = time.perf_counter() - started
-        await asyncio.sleep(0.5)
-        after = leftovers()
-        print(f"soak: {cells} cells, 2 % crashing, {seconds:.0f} s, {lost} times names lost")  # noqa: T201
-        print(f"  descriptors, MB of this process: {before} before, {after} after")  # noqa: T201
-
-
-async def crowd(sessions: int = 1000, containers: int = 50) -> None:
-    """Many sessions held at once, each with a name."""
-    async with DockerProvider(sizes=Sizes(ready=0, sessions=sessions // containers)) as provider:
-        started = time.perf_counter()
-        held = [await provider.open() for _ in range(sessions)]
-        opened = time.perf_counter() - started
-        for number, each in enumerate(held):
-            await each.execute(f"x = {number}", timeout=10)
-        values = [(await each.execute("x", timeout=10)).value for each in held]
-        assert values == list(range(sessions))
-        count = len({each.id.partition(".")[0] for each in held})
-        print(f"crowd: {sessions} sessions in {count} containers held, opened in {opened:.0f} s")  # noqa: T201
-
-
-def leftovers() -> tuple[int, float]:
-    with open("/proc/self/statm") as file:
-        pages = int(file.read().split()[1])
-    return len(os.listdir("/proc/self/fd")), round(pages * os.sysconf("SC_PAGE_SIZE") / 1024**2, 1)
 
 
 async def run(pin: bool) -> None:
@@ -316,6 +275,7 @@ async def run(pin: bool) -> None:
             pin_container(client, sandbox)
         await checkpointed(provider)
         await sessions(client, pin)
+    await attached()
     await linux()
     await monty()
     await local_interpreter()
@@ -325,10 +285,6 @@ async def run(pin: bool) -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["--soak", *cells_wanted]:
-            asyncio.run(soak(int(cells_wanted[0]) if cells_wanted else 20_000))
-        case ["--crowd"]:
-            asyncio.run(crowd())
         case ["--free" | "--pinned" as way]:
             asyncio.run(run(way == "--pinned"))
         case _:

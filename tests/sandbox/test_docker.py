@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -29,6 +30,8 @@ from corral.sandbox import (
     sweep,
 )
 from corral.sandbox.engine import Engine
+from corral.sandbox.flags import Settings, host_config
+from corral.sandbox.inforce import ignored
 
 pytestmark = pytest.mark.docker
 
@@ -74,6 +77,27 @@ async def test_the_limits_asked_for_are_in_force(docker_image: None) -> None:
     assert found.in_force["cpus"] == limits.cpus
     assert found.in_force["processes"] == limits.processes
     assert found.in_force["seccomp"] == "2"
+
+
+async def test_what_the_engine_does_not_put_in_force_is_told(docker: DockerProvider, sandbox: Sandbox) -> None:
+    assert docker.ignored_limits == ()
+    asked = Limits(memory_bytes=2**20, cpus=0.5)
+    assert ignored(asked, {"memory_bytes": None, "processes": 128, "cpus": 2.0, "disk_bytes": 2**26}) == (
+        "memory_bytes",
+        "cpus",
+    )
+
+
+async def test_an_engine_without_a_limit_is_noticed_at_the_start(
+    docker_image: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unlimited(settings: Settings, limits: Limits, folder: Path | None) -> dict[str, Any]:
+        config = host_config(settings, limits, folder)
+        return {name: value for name, value in config.items() if name not in ("pids_limit", "nano_cpus")}
+
+    monkeypatch.setattr("corral.sandbox.docker.host_config", unlimited)  # as rootless engines on cgroup v1 do
+    async with DockerProvider() as provider, await provider.open():
+        assert set(provider.ignored_limits) == {"processes", "cpus"}
 
 
 async def test_threads_of_a_cell_call_tools_at_the_same_time(sandbox: Sandbox) -> None:

@@ -347,7 +347,7 @@ async def choose_sandbox(name: str, kind: str) -> SandboxProvider | None:
     if name != "auto":
         return provider_named(cast("ProviderName", name))
     choice = await choose(build=tell_progress)
-    if choice.provider.name != "docker":
+    if choice.provider.name != "docker" or "ignores" in choice.reason:
         tell_progress(f"corral: code runs in {choice.reason}")
     return choice.provider
 

@@ -56,7 +56,8 @@ async def choose(*, build: Callable[[str], None] | None = None) -> Choice:
         if build is not None and not await image.image_exists():
             await image.build(build)
         await _try(docker)
-        return Choice(docker, "Docker: an engine answers and the image is there")
+        missing = f", but ignores limits on {', '.join(docker.ignored_limits)}" if docker.ignored_limits else ""
+        return Choice(docker, f"Docker: an engine answers and the image is there{missing}")
     except SandboxUnavailable as error:
         no_docker = str(error)
     linux = LinuxProvider()

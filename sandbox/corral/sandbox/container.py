@@ -20,6 +20,7 @@ from corral.sandbox.channel import Channel
 from corral.sandbox.errors import SandboxError, SandboxGone, SandboxUnavailable
 from corral.sandbox.flags import RELAY_UID, Settings, program
 from corral.sandbox.housing import Housing
+from corral.sandbox.inforce import ignored
 from corral.sandbox.network import Network
 from corral.sandbox.sandbox import Json, Limits
 from corral.sandbox.tunnel import Tunnel
@@ -64,6 +65,8 @@ class Container:
         self._closed = False
         self.python = self.machine = ""
         """Version of the interpreter in it, and its `platform.machine()`."""
+        self.ignored: tuple[str, ...] = ()
+        """Names of limits that are not in force."""
         self.lost = False
         """Whether the container has ended, by us or under us."""
 
@@ -96,6 +99,7 @@ class Container:
         except TimeoutError as error:
             raise SandboxUnavailable(f"the sandbox container did not answer in {START_TIMEOUT:g} s") from error
         self.python, self.machine = hello.python, hello.machine
+        self.ignored = ignored(self._limits, hello.limits) if self._terms.whole else ()
         self._channel = Channel(zygote, self._receive, self._zygote_lost, blob_limit=0)
         self._channel.send({"op": "welcome", "protocol": PROTOCOL, "users": self._terms.users})
 

@@ -44,6 +44,7 @@ class DockerProvider:
         may_lack: "landlock" or "seccomp", where the engine's kernel has none: sessions are then opened without it
             instead of being refused.
         runtime: An engine's runtime by name, "runsc" for gVisor (not tested).
+        gpus: How many the sessions of a container share, -1 is all; the engine needs the vendor's toolkit (not tested).
         checkpoints: Copy sessions after each cell, so that a crash costs one cell and not all names.
         packages: What sessions can import beside what the image has.
         sizes: What is kept in waiting, and how many sessions share a container.
@@ -57,6 +58,7 @@ class DockerProvider:
         image: str = IMAGE,
         may_lack: Iterable[str] = (),
         runtime: str | None = None,
+        gpus: int = 0,
         checkpoints: bool = True,
         packages: Packages | None = None,
         sizes: Sizes | None = None,
@@ -68,8 +70,10 @@ class DockerProvider:
             runtime,
             CHECKPOINT_BYTES if checkpoints else 0,
             attached=transport == "stdio",
+            gpus=gpus,
         )
         self._proven = transport != "auto"
+        self._ignored: set[str] = set()
         self._packages = packages
         if packages is not None:
             packages.check()
@@ -79,6 +83,11 @@ class DockerProvider:
     @property
     def name(self) -> str:
         return "docker"
+
+    @property
+    def ignored_limits(self) -> tuple[str, ...]:
+        """Names of `Limits` that the engine was asked for and has not put in force in the containers so far."""
+        return tuple(sorted(self._ignored))
 
     @property
     def instructions(self) -> str:
@@ -109,6 +118,7 @@ class DockerProvider:
                 raise
             container = await self._start_attached(engine, limits, label)
         self._proven = True
+        self._ignored.update(container.ignored)
         return container
 
     async def _start_container(self, engine: Engine, limits: Limits, label: str) -> Container:
@@ -201,7 +211,7 @@ class Engines:
 
     def terms(self, limits: Limits) -> Terms:
         processes = max(1, limits.processes - RESERVED_PROCESSES)
-        return Terms(True, {"NOFILE": limits.open_files, "NPROC": processes, "CORE": 0})
+        return Terms(True, {"NOFILE": limits.open_files, "NPROC": processes, "CORE": 0}, whole=True)
 
 
 def _check_image(engine: Engine, image: str) -> None:

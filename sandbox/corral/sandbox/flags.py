@@ -80,6 +80,7 @@ class Settings:
         may_lack: Protections that a session may go without: "landlock", "seccomp".
         runtime: The engine's runtime, "runsc" for gVisor; None for its default.
         packages: The folder of wheels for sessions; None is none.
+        gpus: How many graphics processors a container has; -1 is all.
         attached: Whether all goes over stdin and stdout of the container, because the engine sees no folder of ours.
         checkpoint_bytes: A session that holds more memory of its own is not copied between cells; 0 copies none.
     """
@@ -90,6 +91,7 @@ class Settings:
     checkpoint_bytes: int = CHECKPOINT_BYTES
     packages: Path | None = None
     attached: bool = False
+    gpus: int = 0
 
 
 def container_config(settings: Settings, label: str, token: str) -> dict[str, Any]:
@@ -109,7 +111,7 @@ def container_config(settings: Settings, label: str, token: str) -> dict[str, An
 
 def host_config(settings: Settings, limits: Limits, folder: Path | None) -> dict[str, Any]:
     """Keyword arguments of docker-py's `create_host_config`: the outer wall."""
-    from docker.types import LogConfig, Mount, Ulimit
+    from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
     return {
         "network_mode": "none",
@@ -138,6 +140,7 @@ def host_config(settings: Settings, limits: Limits, folder: Path | None) -> dict
         ],
         "auto_remove": True,  # when this process is killed the zygote exits, and then nothing is left
         "runtime": settings.runtime,
+        "device_requests": [DeviceRequest(count=settings.gpus, capabilities=[["gpu"]])] if settings.gpus else None,
     }
 
 

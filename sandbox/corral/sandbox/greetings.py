@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import anyio
 
@@ -19,10 +20,11 @@ __all__ = ["Hello", "accept", "greet"]
 
 @dataclass(frozen=True)
 class Hello:
-    """What a zygote says of its interpreter: its version, and `platform.machine()`."""
+    """What a zygote says of its interpreter: its version, and `platform.machine()`; and which limits it reads back."""
 
     python: str
     machine: str
+    limits: Mapping[str, Json]
 
 
 async def accept(
@@ -63,7 +65,9 @@ async def greet(zygote: socket.socket, token: str, patience: float = 5.0) -> Hel
     if hello.get("op") != "hello" or not secrets.compare_digest(str(hello.get("token")), token):
         return None
     _check_protocol(hello)
-    return Hello(str(hello.get("python")), str(hello.get("machine")))
+    limits = hello.get("limits")
+    read_back = cast("dict[str, Json]", limits) if isinstance(limits, dict) else {}
+    return Hello(str(hello.get("python")), str(hello.get("machine")), read_back)
 
 
 async def _read_frame(sock: socket.socket, patience: float) -> dict[str, Json]:

@@ -23,6 +23,7 @@ class Terms:
         rlimits: Of each session's processes, by name.
         readable: What a session may read; None is all that file modes allow.
         folders: Where sessions have their folders.
+        whole: Whether what runs in it shares limits on memory, processors, processes and disk.
         own_network: Whether they have no network device but a loopback of their own.
     """
 
@@ -30,6 +31,7 @@ class Terms:
     rlimits: Mapping[str, int]
     readable: tuple[str, ...] | None = None
     folders: str = "/tmp"
+    whole: bool = False
     own_network: bool = True
 
 

@@ -11,43 +11,23 @@ from corral.sandbox.docker import DockerProvider
 from corral.sandbox.engine import Engine
 from corral.sandbox.errors import SandboxError, SandboxUnavailable
 from corral.sandbox.image import IMAGE
+from corral.sandbox.inforce import ignored
 from corral.sandbox.sandbox import Execution, Json, Limits, SandboxSpec
 
 __all__ = ["Probe", "probe"]
 
-# Run in the container, where the cgroup of the container is the root: version 2 names first, then version 1.
 READ_BACK = """
 import os, resource
+from guest.limits import read_back
 
-def first(*paths):
-    for path in paths:
-        try:
-            with open("/sys/fs/cgroup/" + path) as file:
-                return file.read().split()
-        except OSError:
-            pass
-    return []
-
-def number(words, place=0):
-    word = words[place] if len(words) > place else ""
-    return int(word) if word.lstrip("-").isdecimal() else None
-
-def status():
-    with open("/proc/self/status") as file:
-        return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
-
-cpu = first("cpu.max") or first("cpu/cpu.cfs_quota_us") + first("cpu/cpu.cfs_period_us")
-quota, period = number(cpu), number(cpu, 1)
-disk = os.statvfs("/tmp")
+with open("/proc/self/status") as file:
+    status = {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
 {
-    "memory_bytes": number(first("memory.max", "memory/memory.limit_in_bytes")),
-    "processes": number(first("pids.max", "pids/pids.max")),
-    "cpus": quota / period if quota and period and quota > 0 else None,
-    "disk_bytes": disk.f_blocks * disk.f_frsize,
+    **read_back(),
     "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
-    "seccomp": status().get("Seccomp"),
-    "no_new_privs": status().get("NoNewPrivs"),
-    "capabilities": status().get("CapEff"),
+    "seccomp": status.get("Seccomp"),
+    "no_new_privs": status.get("NoNewPrivs"),
+    "capabilities": status.get("CapEff"),
     "uid": os.getuid(),
 }
 """
@@ -107,11 +87,4 @@ def _judge(engine: str, image: bool, warnings: tuple[str, ...], execution: Execu
         problem = execution.error.message if execution.error else "the session read nothing back"
         return Probe(engine, image, warnings=warnings, problem=problem)
     seen: dict[str, Json] = dict(cast("Json", value))
-    wanted = {name: getattr(limits, name) for name in ("memory_bytes", "processes", "cpus", "disk_bytes", "open_files")}
-    ignored = tuple(name for name, limit in wanted.items() if not _within(seen.get(name), limit))
-    return Probe(engine, image, seen, ignored, warnings)
-
-
-def _within(value: Json, limit: float) -> bool:
-    """In force as asked, up to rounding to pages and ticks."""
-    return isinstance(value, int | float) and value <= limit * 1.01 + 4096
+    return Probe(engine, image, seen, ignored(limits, seen), warnings)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
-from . import egress, hooks, seccomp, trees
+from . import egress, hooks, limits, seccomp, trees
 from .folders import remove
 from .hardening import become, harden, undumpable
 from .preimports import preimport
@@ -108,6 +108,7 @@ class Zygote:
                 "features": ["files", "threads", "await", "map", "copies", "artifacts"],
                 "python": platform.python_version(),
                 "machine": platform.machine(),
+                "limits": limits.read_back(),
             }
         )
         try:
