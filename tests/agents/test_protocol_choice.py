@@ -7,7 +7,7 @@ import json
 import pytest
 from dspy.lm15 import Message, Request
 
-from corral.agents import CallsUnreadable, CodeAct, Model, ModelSpec, ReAct, StopReason
+from corral.agents import Actions, Agent, CallsUnreadable, CodeAct, Model, ModelSpec, ReAct, StopReason
 from corral.agents.testing import Call, Fault, Reply, ScriptedServer, scripted_lm
 from corral.policy import Limits, Policy, SecurityPolicy, ToolCalled
 from corral.sandbox import MontyProvider
@@ -134,3 +134,24 @@ async def test_a_call_that_a_server_sends_twice_is_made_once() -> None:
     answers = [part.content[0].text for part in engine.requests[1].messages[-1].parts]  # type: ignore[union-attr]
     assert answers[0] == "noted"
     assert "once more" in answers[1]
+
+
+async def test_tools_and_code_are_offered_at_once_and_done_in_the_order_of_a_turn(recorder: Recorder) -> None:
+    calls = [
+        Call("add", {"a": 1, "b": 2}),
+        Call("python", {"code": "x = add(a=3, b=4)\nx"}),
+        Call("add", {"a": 5, "b": 6}),
+    ]
+    lm, engine = scripted_lm([Reply(calls=calls), Reply(calls=[Call("submit", {"total": 21})])])
+    both = Actions.TOOLS | Actions.CODE
+    agent = Agent("question -> total: int", [add], lm=lm, actions=both, sandbox=MONTY, sinks=[recorder])
+    result = await agent.run("?")
+    assert result.outputs == {"total": 21}
+    assert {tool.name for tool in engine.requests[0].tools} == {"add", "python", "submit"}
+    assert [event.arguments for event in recorder.of(ToolCalled)] == [
+        {"a": 1, "b": 2},
+        {"a": 3, "b": 4},
+        {"a": 5, "b": 6},
+    ]
+    told = [part.content[0].text for part in engine.requests[1].messages[-1].parts]  # type: ignore[union-attr]
+    assert told == ["3", "7", "11"]
