@@ -15,14 +15,26 @@ from pydantic_core import to_jsonable_python
 
 from corral.agents.door import run_in_background
 from corral.policy import Action, Admission, Denied, Gate, Policy, SecurityPolicy
-from corral.sandbox import AutoProvider, CellErrorKind, Execution, Host, Sandbox, SandboxError, SandboxProvider
+from corral.sandbox import (
+    AutoProvider,
+    CellErrorKind,
+    Execution,
+    Host,
+    Network,
+    Sandbox,
+    SandboxError,
+    SandboxProvider,
+    SandboxSpec,
+)
 
-__all__ = ["INSTRUCTIONS", "Interpreter", "read_execution"]
+__all__ = ["INSTRUCTIONS", "Interpreter", "instructions", "read_execution"]
 
 INSTRUCTIONS = (
     "Code runs as Python in a sandbox without network. State persists across executions. "
     "Host tools and SUBMIT are available as global functions."
 )
+
+_PRINCIPAL = "agent:dspy"
 
 _OWN_TOOLS = Policy(
     rules=[
@@ -82,7 +94,8 @@ class Interpreter:
         provider: SandboxProvider, *, policy: Policy | None = None, timeout: float = 60.0
     ) -> InterpreterFactory:
         """A factory for `dspy.context(interpreter_factory=...)` whose interpreters share `provider`."""
-        return InterpreterFactory(provider, policy, timeout)
+        told = instructions(Network.of(Gate(policy or _OWN_TOOLS), _PRINCIPAL))
+        return InterpreterFactory(provider, policy, timeout, told)
 
     def start(self) -> None:
         """Open the session; once it is open this does nothing.
@@ -128,7 +141,8 @@ class Interpreter:
             if provider is None:
                 provider = self._owned = AutoProvider()
             try:
-                self._session = await provider.open()
+                network = Network.of(self._gate, _PRINCIPAL)
+                self._session = await provider.open(SandboxSpec(network=network))
             except SandboxError as error:
                 raise CodeInterpreterError(str(error)) from error
         return self._session
@@ -151,7 +165,7 @@ class Interpreter:
             admission.claim("code:python", "execute", {"code": code})
             return await session.execute(code, variables, timeout=self._timeout, host=host)
 
-        action = Action("code:python", "execute", "agent:dspy", arguments={"code": code})
+        action = Action("code:python", "execute", _PRINCIPAL, arguments={"code": code})
         try:
             execution = await self._gate.perform(action, effect)
         except Denied as error:
@@ -179,10 +193,15 @@ class Interpreter:
 
             arguments = {"args": args, "kwargs": kwargs}
             return await self._gate.perform(
-                Action(f"tool:dspy/{name}", "call", "agent:dspy", arguments=arguments), effect
+                Action(f"tool:dspy/{name}", "call", _PRINCIPAL, arguments=arguments), effect
             )
 
         return call
+
+
+def instructions(network: Network | None) -> str:
+    """What a model is told of code that runs in a sandbox, which may reach some hosts."""
+    return f"{INSTRUCTIONS} {network.instructions}" if network else INSTRUCTIONS
 
 
 def _call(function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:

@@ -21,7 +21,7 @@ from corral.agents.effects import Effects
 from corral.agents.ending import Progress
 from corral.agents.errors import AgentError, DefinitionError, JournalError
 from corral.agents.guards import Refused
-from corral.agents.interpreter import INSTRUCTIONS, read_execution
+from corral.agents.interpreter import instructions, read_execution
 from corral.agents.life import Life
 from corral.agents.model import Model
 from corral.agents.prompt import Actions
@@ -196,8 +196,7 @@ class _Interpreters:
     """Makes interpreters for DSPy: one for the agent, and one for each sub-agent that its code starts."""
 
     def __init__(self, bridge: _Bridge, provider: SandboxProvider, timeout: float) -> None:
-        network = bridge.effects.network()
-        self.execution_instructions = f"{INSTRUCTIONS} {network.instructions}" if network else INSTRUCTIONS
+        self.execution_instructions = instructions(bridge.effects.network())
         self._bridge = bridge
         self._provider = provider
         self._timeout = timeout
