@@ -89,24 +89,26 @@ def send(to: str, text: str) -> str:
     return "sent"
 
 calls = [Call("send", {"to": to, "text": "Hello."}) for to in ("eve@evil.example", "ann@farm.example")]
-options = {"policy": Policy(rules=[SecurityPolicy(resource="*", actions=["*"])]), "plugins": sys.argv[1:]}
-loaded = "corral_calm" in sys.modules
+everything = Policy(rules=[SecurityPolicy(resource="*", actions=["*"])])
+
+def run(plugins):
+    sent.clear()
+    lm = scripted_lm([Reply(calls=calls), "Done."])[0]
+    result = asyncio.run(ReAct("q -> answer", [send], lm=lm, policy=everything, plugins=plugins).run("go"))
+    return {"sent": list(sent), "vetoed": "nothing is sent to strangers" in str(result.messages)}
+
 try:
-    agent = ReAct("q -> answer", [send], lm=scripted_lm([Reply(calls=calls), "Done."])[0], **options)
-    result = asyncio.run(agent.run("go"))
-    vetoed = "nothing is sent to strangers" in str(result.messages)
-    print(json.dumps({"sent": sent, "vetoed": vetoed, "loaded": loaded}))
+    told = {"without": run([]), "loaded": "corral_calm" in sys.modules}
+    print(json.dumps({**told, "with": run(["calm"])}))
 except DefinitionError as error:
-    print(json.dumps({"error": str(error)}))
+    print(json.dumps({**told, "error": str(error)}))
 """
 
 
-def run_with(folder: str, *plugins: str) -> dict[str, Any]:
+def run_with(folder: str) -> dict[str, Any]:
     """What the program tells, run with what is installed in `folder`."""
     code = f"import sys; sys.path.insert(0, {folder!r})\n{PROGRAM}"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *plugins], capture_output=True, text=True, timeout=120, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -124,12 +126,14 @@ def test_a_plugin_that_pip_installs_vetoes_a_call_and_removed_it_is_gone(tmp_pat
         assert done.returncode == 0, done.stdout + done.stderr
 
     pip("install", "--no-index", str(ROOT / "tests" / "plugins" / "calm"))
-    with_it = run_with(folder, "calm")
-    assert with_it == {"sent": [["ann@farm.example", "Hello. Kind regards."]], "vetoed": True, "loaded": False}
     both = [["eve@evil.example", "Hello."], ["ann@farm.example", "Hello."]]
-    assert run_with(folder) == {"sent": both, "vetoed": False, "loaded": False}
+    without = {"sent": both, "vetoed": False}
+    vetoed = {"sent": [["ann@farm.example", "Hello. Kind regards."]], "vetoed": True}
+    assert run_with(folder) == {"without": without, "loaded": False, "with": vetoed}
     pip("uninstall", "-y", "corral-calm")
-    assert "there is no plugin 'calm'" in run_with(folder, "calm")["error"]
+    gone = run_with(folder)
+    assert gone["without"] == without
+    assert "there is no plugin 'calm'" in gone["error"]
 
 
 async def test_a_veto_denies_the_call_and_is_in_the_audit(recorder: Recorder) -> None:

@@ -20,6 +20,7 @@ from corral.policy import (
     MemoryAudit,
     Mode,
     Policy,
+    Rate,
     RunFinished,
     RunStarted,
     SecurityPolicy,
@@ -228,6 +229,16 @@ async def test_what_is_delegated_after_something_untrusted_was_read_is_untrusted
     await boss(member, *turns, tools=[look, member], policy=policy, approver=Looks(True)).run("go")
     await boss(member, policy=policy, approver=Looks(True)).run("go")
     assert seen == [Integrity.UNTRUSTED, Integrity.USER]
+
+
+async def test_the_rates_of_a_policy_are_those_of_the_whole_team(recorder: Recorder) -> None:
+    policy = Policy(rules=EVERYTHING.rules, rates=[Rate(resource="tool:local/send", calls=1, seconds=1000)])
+    one, two = helper(*SENDING, name="one"), helper(*SENDING, name="two")
+    asks = Reply(calls=[Call("one", {"question": "send"}), Call("two", {"question": "send"})])
+    team = ReAct("question -> answer", [one, two], lm=by_turn(asks, "Done."), policy=policy, sinks=[recorder])
+    assert (await team.run("go")).ok
+    assert LOG == ["ann"]
+    assert sorted(event.outcome for event in recorder.of(ToolReturned) if event.tool == "send") == ["denied", "ok"]
 
 
 async def test_events_of_a_child_say_where_it_belongs(recorder: Recorder) -> None:

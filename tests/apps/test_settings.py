@@ -37,3 +37,13 @@ def test_a_project_file_that_is_wrong_says_where(corral: Corral, tmp_path: Path)
         assert said in done.stderr
         assert "sk-secret" not in done.stderr
         assert corral("run", "--help").returncode == 0
+
+
+def test_a_plugin_that_is_configured_and_not_installed_is_said(corral: Corral, tmp_path: Path) -> None:
+    (tmp_path / "corral.toml").write_text('model = "openai/project"\nplugins = ["nope"]\n')
+    assert "plugins = ['nope']  (corral.toml)" in corral("config", "show").stdout
+    with ScriptedServer(["Done."]) as server:
+        done = corral("run", "?", "--api-base", server.url)
+        assert server.bodies == []
+    assert done.returncode == 2
+    assert "there is no plugin 'nope'" in done.stderr

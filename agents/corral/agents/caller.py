@@ -148,10 +148,10 @@ class Caller:
 
         async def effect(admission: Admission) -> T:
             admission.claim(resource, "delegate", given)
+            self.below.add(Usage(), _ONE_CALL)
             return await work()
 
         AT_STEP.set(f"{self.step}/{name}")
-        self.below.add(Usage(), _ONE_CALL)
         return await self.gate.perform(action, effect, reserve=_ONE_CALL)
 
     def inherit(
@@ -182,6 +182,7 @@ class Caller:
             journal=journal,
             hooks=(*above.hooks, *(hook for hook in given.hooks if hook not in above.hooks)),
             throttles=self.throttles + throttles_of(given.own_policy, above.ledger or given.ledger),
+            ledger=above.ledger or given.ledger,
             redactor=above.redactor.joined(given.redactor),
         )
         run_id = start.run_id or self._run_id(given.name, inputs)

@@ -283,6 +283,7 @@ def make_agent(
         "journal": journal,
         "secrets": _secrets_of(os.environ),
         "ledger": Ledger(settings.ledger),
+        "plugins": [*(agent_file.plugins if agent_file is not None else ()), *settings.plugins],
     }
     if agent_file is not None:
         flags = _flags()
