@@ -8,6 +8,8 @@ huge-first  answers a call with a line of 3 MB, the id before the result
 huge-last   the same, the id after the result
 deaf        closes its stdout in a call, and lives on
 malformed   answers a call with what is no result
+binary      answers a call with bytes that are no text, and then as it should
+flood       answers a call with a line that never ends
 growing     lists one more tool after a call, and tells so
 skilled     has two skills, one of which is not what it was listed as
 fickle      describes a tool anew each time it is started; counts its starts in the file named next
@@ -20,6 +22,8 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 from typing import Any
 
 MODE = sys.argv[1]
@@ -55,11 +59,23 @@ def misbehave(request: dict[str, Any]) -> None:
             answer(request, {"content": []})
         case "fickle":
             os._exit(1)
+        case "binary":
+            os.write(1, bytes(range(256)) * 100 + b"\n\xff\xfe{\n")
+            answer(request, {"content": [{"type": "text", "text": "hello"}]})
+        case "flood":
+            threading.Thread(target=flood, args=(request["id"],), daemon=True).start()
         case "malformed":
             answer(request, {"content": "not a list"})
         case "deaf":
             os.close(1)
             signal.pause()
+
+
+def flood(number: int) -> None:
+    os.write(1, b'{"jsonrpc":"2.0","id":%d,"result":{"content":[{"type":"text","text":"' % number)
+    for _ in range(3000):
+        os.write(1, b"x" * 65536)
+    time.sleep(60)
 
 
 def list_skills() -> dict[str, Any]:
