@@ -16,6 +16,7 @@ from prompt_toolkit.filters import Condition, has_completions
 from prompt_toolkit.formatted_text import ANSI, AnyFormattedText
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.styles import DynamicStyle, Style
 
@@ -121,8 +122,6 @@ class LineKeyboard:
 
     async def ready(self) -> None:
         await self._ready.wait()
-        # Until the terminal has said where the cursor is, what is printed would be taken for free space.
-        await self._lines.app.renderer.wait_for_cpr_responses(timeout=1)
 
     async def answer(self, prompt: str) -> str:
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -159,8 +158,17 @@ class LineKeyboard:
         app.output.write_raw(text)
         app.output.flush()
         if app.is_running:
-            app.renderer.request_absolute_cursor_position()
+            self._take_no_room()
             app.invalidate()
+
+    def _take_no_room(self) -> None:
+        """Say that there is no room below the cursor: what is drawn takes the lines that it needs, and no more.
+
+        Where the cursor really is, the terminal says too late, after the next thing was printed; drawn from there, the
+        line would push what was printed last out of sight, such as what a question is about.
+        """
+        renderer = self._lines.app.renderer
+        renderer.report_absolute_cursor_row(renderer.output.get_size().rows)
 
     @contextmanager
     def opened(self) -> Generator[None]:
@@ -211,6 +219,10 @@ class LineKeyboard:
         @keys.add("s-tab", filter=~has_completions)
         def _mode(event: KeyPressEvent) -> None:
             hands.next_mode()
+
+        @keys.add(Keys.CPRResponse, save_before=lambda _: False)
+        def _cursor(event: KeyPressEvent) -> None:
+            self._take_no_room()
 
         @keys.add("c-o")
         def _open(event: KeyPressEvent) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 
@@ -34,6 +35,7 @@ from corral.policy import (
 
 __all__ = ["Screen"]
 
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
@@ -209,7 +211,9 @@ class Screen:
 
     def _rendered(self, block: str) -> str:
         """A block of Markdown without the empty lines that some kinds of block bring with them."""
-        return self.paper.render(self.paper.markdown(block)).strip("\n") + "\n"
+        lines = self.paper.render(self.paper.markdown(block)).split("\n")
+        seen = [number for number, line in enumerate(lines) if _STYLE.sub("", line).strip()]
+        return "".join(f"{line}\n" for line in lines[seen[0] : seen[-1] + 1]) if seen else ""
 
     def _finish(self, event: RunFinished) -> None:
         self._end_text()
