@@ -328,6 +328,25 @@ async def test_the_hooks_of_an_agent_are_asked_about_what_it_delegates() -> None
     assert SENT == []
 
 
+async def test_what_a_hook_asks_an_agent_is_paid_by_the_run() -> None:
+    judge = ReAct(
+        "arguments -> harmless: bool", lm=scripted_lm([Reply(calls=[Call("submit", {"harmless": False})])])[0]
+    )
+
+    class Asks(Hook):
+        async def before_tool(self, run: RunView, arguments: Mapping[str, Any], call: ToolView) -> Veto | None:
+            result = await judge.run(json.dumps(dict(arguments)))
+            return None if result.outputs and result.outputs["harmless"] else Veto("the judge says no")
+
+    result = await agent(Asks()).run("go")
+    assert result.ok
+    assert SENT == []
+    assert result.spent.steps == 2 + 1
+    refused = Policy(rules=[SecurityPolicy(resource="model:*", actions=["*"])])
+    result = await agent(Asks(), policy=refused).run("go")
+    assert result.spent.steps == 2  # the run may not delegate, and so its hooks may not either
+
+
 async def test_what_hooks_decided_is_not_decided_again_when_a_run_is_resumed(tmp_path: Path) -> None:
     asked: list[str] = []
 

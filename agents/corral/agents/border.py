@@ -56,7 +56,8 @@ class Border:
         Raises:
             Refused: It may not have them.
         """
-        given = await self._before.check(inputs, self._about("input", 0, inputs, ()))
+        about = self._about("input", 0, inputs, ())
+        given = await self._effects.below_step("guard/input", lambda: self._before.check(inputs, about))
         if self._hooks.wants("before_run"):
             given = await self._decided("before_run", given, self._hooks.telling(self._held))
         self._inputs = given
@@ -80,7 +81,9 @@ class Border:
         if self._hooks.wants("after_run"):
             said = await self._decided(f"after_run/{step}", left, self._hooks)
             left = left if said == to_jsonable_python(left, fallback=str) else said
-        left = await self._after.check(left, self._about("output", step, self._inputs, messages))
+        if self._after.guards:
+            about, given = self._about("output", step, self._inputs, messages), left
+            left = await self._effects.below_step(f"guard/output/{step}", lambda: self._after.check(given, about))
         if left == outputs:
             return left
         try:
@@ -95,7 +98,8 @@ class Border:
         if kept is None:
             try:
                 given: dict[str, Any] = to_jsonable_python(dict(values), fallback=str)
-                kept = {"values": await hooks.decide(point.partition("/")[0], given)}
+                at = point.partition("/")[0]
+                kept = {"values": await self._effects.below_step(name, lambda: hooks.decide(at, given))}
             except Vetoed as veto:
                 kept = {"veto": [veto.by, veto.reason]}
             await steps.record(name, kept)

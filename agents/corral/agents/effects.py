@@ -125,8 +125,9 @@ class Effects:
             if self.around is None:
                 return await model.answer(request, ask)
             action = self._action(model.resource, "generate")
-            asked = await self.around.before_model(action, request, step)
-            return await self.around.after_model(action, asked, await model.answer(asked, ask), step)
+            with self._calling(f"hook/{name}", ""):
+                asked = await self.around.before_model(action, request, step)
+                return await self.around.after_model(action, asked, await model.answer(asked, ask), step)
 
         try:
             return await self.steps.call(name, answered, codec=GENERATION, effect="read")
@@ -215,7 +216,8 @@ class Effects:
         """The arguments that hooks leave; a veto is recorded, like any refusal."""
         assert self.around is not None
         try:
-            return await self.around.before_tool(action, tool, self.seen)
+            with self._calling(f"hook/{step}", ""):
+                return await self.around.before_tool(action, tool, self.seen)
         except Denied as error:
             await self.steps.record(step, refusal_to_json(error))
             raise
@@ -302,7 +304,9 @@ class Effects:
             return str(kept["code"])
         if again:
             return code
-        changed = await self.around.before_cell(self._action("code:python", "execute", {"code": code}), step, code)
+        action = self._action("code:python", "execute", {"code": code})
+        with self._calling(name, ""):
+            changed = await self.around.before_cell(action, step, code)
         if changed != code and step:
             await self.steps.record(name, {"code": changed})
         return changed
