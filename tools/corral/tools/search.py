@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final, cast
 
 from corral.tools.shape import parameters
+from corral.tools.synonyms import GROUPS
 from corral.tools.tool import Tool
 
 __all__ = ["SearchIndex"]
@@ -18,12 +20,13 @@ _K1: Final = 1.2
 _B: Final = 0.75
 _NAME_WEIGHT: Final = 3
 _PARAMETER_WEIGHT: Final = 1
+_SYNONYM_SHARE: Final = 0.5
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 _STOP: Final = frozenset(
     (
         *("a", "an", "and", "are", "as", "at", "be", "by", "can", "do", "for", "from", "has", "have", "how", "i", "in"),
         *("into", "is", "it", "its", "me", "my", "of", "on", "or", "that", "the", "this", "to", "what", "when"),
-        *("where", "which", "who", "will", "with", "you", "your", "given", "use", "tool", "returns", "return"),
+        *("where", "who", "will", "with", "you", "your", "given", "use", "tool", "returns", "return"),
     )
 )
 _ENDINGS: Final = ("ations", "ation", "ings", "ing", "ies", "ers", "ed", "er", "es", "s", "e")
@@ -43,19 +46,36 @@ class SearchIndex:
 
     def search(self, query: str, limit: int = 5) -> list[Tool]:
         """The tools that fit the query's words best, best first; none that share no word with it."""
-        words = set(_split(query))
+        words = _weigh(query)
         scored = [(self._score(place, words), -place) for place in range(len(self._tools))]
         best = sorted((pair for pair in scored if pair[0] > 0), reverse=True)[:limit]
         return [self._tools[-place] for _, place in best]
 
-    def _score(self, place: int, words: Iterable[str]) -> float:
+    def _score(self, place: int, words: Mapping[str, float]) -> float:
         counts = self._counts[place]
         damping = _K1 * (1 - _B + _B * self._lengths[place] / self._mean)
         return sum(
-            self._weights[word] * counts[word] * (_K1 + 1) / (counts[word] + damping)
-            for word in words
+            share * self._weights[word] * counts[word] * (_K1 + 1) / (counts[word] + damping)
+            for word, share in words.items()
             if word in counts
         )
+
+
+def _weigh(query: str) -> dict[str, float]:
+    """The query's words, and with less weight those that may stand for them."""
+    words = set(_split(query))
+    weighed = dict.fromkeys((other for word in words for other in _synonyms().get(word, ())), _SYNONYM_SHARE)
+    return weighed | dict.fromkeys(words, 1.0)
+
+
+@cache
+def _synonyms() -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for group in GROUPS:
+        stems = {_stem(word) for word in group}
+        for stem in stems:
+            found.setdefault(stem, set()).update(stems)
+    return {stem: frozenset(others) for stem, others in found.items()}
 
 
 def _words_of(tool: Tool) -> Iterable[str]:
