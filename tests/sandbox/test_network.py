@@ -5,6 +5,8 @@ import threading
 from collections.abc import AsyncGenerator, Generator
 from dataclasses import replace
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from corral.policy import Gate, Layers, MemoryAudit, Policy, SecurityPolicy
@@ -263,3 +265,33 @@ def test_a_policy_that_opens_no_host_gives_no_network() -> None:
     network = Network.of(Gate(Layers(opening, closed)), "agent:a")
     assert network is not None
     assert network.names == {"net:example.org:443"}
+
+
+async def test_the_way_out_can_not_be_killed_from_within(sandbox: Sandbox, port: int) -> None:
+    code = (
+        "import os, signal\n"
+        "for pid in [-1, *range(2, 200)]:\n"
+        "    if pid != os.getpid():\n"
+        "        try:\n            os.kill(pid, signal.SIGKILL)\n        except OSError:\n            pass"
+    )
+    await sandbox.execute(code, timeout=10)
+    assert (await run(sandbox, f"fetch('http://127.0.0.1:{port}/still')")).value == f"/still of 127.0.0.1:{port}"
+
+
+async def test_many_connections_at_once_are_bounded_and_then_served_again(sandbox: Sandbox, port: int) -> None:
+    code = f"""
+import os, socket
+way = int(os.environ["http_proxy"].rpartition(":")[2])
+held = [socket.create_connection(("127.0.0.1", way)) for _ in range(80)]
+for each in held:
+    each.sendall(b"CONNECT 127.0.0.1:{port} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+said = [each.recv(100)[9:12].decode() for each in held]
+for each in held:
+    each.close()
+[said.count("200") <= 64, said.count("503") + said.count("200"), len(said)]
+"""
+    execution = await sandbox.execute(code, timeout=20)
+    assert execution.value == [True, 80, 80], execution
+    with anyio.fail_after(10):
+        while (await run(sandbox, f"fetch('http://127.0.0.1:{port}/again')")).error is not None:
+            await anyio.lowlevel.checkpoint()

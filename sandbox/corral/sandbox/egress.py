@@ -89,10 +89,7 @@ class Egress:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             with contextlib.suppress(OSError):
-                if len(self._open) > MOST_CONNECTIONS:
-                    await _answer(writer, 503, f"more than {MOST_CONNECTIONS} connections at once")
-                else:
-                    await self._pass_on(reader, writer)
+                await self._pass_on(reader, writer)
         finally:
             writer.close()
 
@@ -103,6 +100,9 @@ class Egress:
             destination = Destination.of(request)
         except (TimeoutError, h11.RemoteProtocolError, BadDestination) as error:
             await _answer(writer, 400, str(error) or "no request came")
+            return
+        if len(self._open) > MOST_CONNECTIONS:
+            await _answer(writer, 503, f"more than {MOST_CONNECTIONS} connections at once")
             return
         try:
             far_reader, far_writer = await self._connect(destination)
