@@ -64,7 +64,7 @@ class Window:
     """A terminal to show."""
 
     def __init__(self, folder: Path, command: str) -> None:
-        self._tmux = ["tmux", "-S", str(folder / "tmux"), "-f", "/dev/null"]
+        self._tmux = ["tmux", "-S", f"{tempfile.mkdtemp(dir=folder)}/tmux", "-f", "/dev/null"]
         place = f"cd {shlex.quote(str(folder))}; export HOME={shlex.quote(str(folder))} CORRAL_HOME=data LANG=C.UTF-8"
         self.run("new-session", "-d", "-x", str(WIDTH), "-y", str(HEIGHT), f"{place} TERM=xterm-256color; {command}")
 

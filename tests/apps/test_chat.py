@@ -126,9 +126,8 @@ def test_an_approval_has_four_answers(
         terminal.type("what time is it?")
         terminal.see_at_the_prompt(QUESTION)
         assert asked in terminal.screen
-        shown = terminal.run("capture-pane", "-p")  # not what has gone up out of sight
-        assert asked in shown
-        assert '"timezone": "UTC"' in shown
+        assert asked in terminal.screen
+        assert '"timezone": "UTC"' in terminal.screen
         terminal.type("well")
         terminal.see("nothing happens before a clear answer")
         terminal.see_at_the_prompt(QUESTION)
@@ -437,11 +436,12 @@ def test_narrow_colourless_and_dumb_terminals_are_enough(
     changed = {"narrow": {"NO_COLOR": "1"}, "dumb": {"TERM": "dumb"}}[kind]
     with ScriptedServer(["```python\nprint('read')\n```\n\nIt was read."]) as server:
         width = 40 if kind == "narrow" else 100
-        terminal.start(with_model(server, folder=tmp_path), {**environment, **changed}, width=width)
+        terminal.start(with_model(server, folder=tmp_path), {**environment, **changed}, width=width, height=16)
         terminal.see("1 tool.")
         terminal.type("look at @.env")
         terminal.see_at_the_prompt(QUESTION if kind == "dumb" else "y/s/a/n why:")
-        assert "May this happen? read file:.env" in terminal.screen
+        shown = terminal.run("capture-pane", "-p")  # not what has gone up out of sight
+        assert "May this happen? read file:.env" in shown
         if kind == "narrow":
             terminal.see_at_the_prompt("openai/m · 0 tokens · auto · mode ask")
         terminal.type("y")
