@@ -31,10 +31,12 @@ from corral.tools import (
     bearer,
 )
 from corral.tools.challenge import Challenge
+from corral.tools.client_identity import ClientIdentity
 from corral.tools.discovery import discover_server
-from corral.tools.protected_resource import Resource
+from corral.tools.protected_resource import Resource, find_server
 from corral.tools.server_metadata import AuthServer
 from corral.tools.token import Token
+from corral.tools.token_endpoint import TokenEndpoint
 
 Behaviour = Callable[[BaseHTTPRequestHandler], None]
 SECRET = "canary-client-secret"
@@ -269,7 +271,7 @@ async def test_a_browser_that_comes_back_with_something_else_gets_no_code_redeem
         (
             "https://mcp.example/mcp",
             {"authorization_servers": ["https://169.254.169.254"]},
-            "it is inside this network",
+            "clouds keep the credentials of machines",
         ),
         ("https://mcp.example/mcp", {"authorization_servers": ["https://[::1]/x"]}, "it is inside this network"),
         ("https://mcp.example/mcp", {"authorization_servers": ["file:///etc/passwd"]}, "begins with https"),
@@ -284,6 +286,19 @@ def test_a_server_can_not_lead_where_nobody_should_be_led(
     with pytest.raises(TokenError) as caught:
         Resource.from_json(said, server_url)
     assert problem in str(caught.value)
+
+
+async def test_a_name_that_leads_inside_is_not_asked_for_a_stranger(server: Hostile) -> None:
+    port = server.url.rpartition(":")[2]
+    issuer = f"https://127.1:{port}"
+    led = Resource("https://mcp.example/mcp", issuer)
+    with pytest.raises(TokenError, match="refused: 127.1 leads to 127.0.0.1, which is inside this machine or network"):
+        await find_server("https://mcp.example/mcp", led)
+    client = ClientIdentity("me", SECRET, "client_secret_post")
+    endpoint = TokenEndpoint(AuthServer("", f"{issuer}/token"), client, "", None, 5.0, allow_private=False)
+    with pytest.raises(TokenError, match="refused: 127.1 leads to 127.0.0.1"):
+        await endpoint.ask("client_credentials")
+    assert server.requests == []
 
 
 def test_a_server_inside_may_lead_inside() -> None:

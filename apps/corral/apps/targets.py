@@ -33,6 +33,7 @@ class Target:
     auth: OAuthClient | ServerLogin
     url: str = ""
     headers: dict[str, str] = field(default_factory=dict[str, str], repr=False)
+    allow_private: bool = False
 
     @property
     def kept(self) -> Login:
@@ -64,7 +65,8 @@ class Target:
             await self.auth.login(person if self.has_person else None)
             return self.auth.kept
         auth = replace(self.auth, show=show, ask=True, timeout=timeout)
-        return await log_in(replace(auth, grant=grant) if self.has_person and grant else auth, self.url, self.headers)
+        auth = replace(auth, grant=grant) if self.has_person and grant else auth
+        return await log_in(auth, self.url, self.headers, allow_private=self.allow_private)
 
     async def logout(self) -> bool:
         """Forget the login, and end it at the server; False if that has no way to.
@@ -76,7 +78,11 @@ class Target:
         from corral.tools.login_flow import LoginFlow  # heavy
 
         auth = self.auth
-        return await (auth.logout() if isinstance(auth, OAuthClient) else LoginFlow(auth, self.url).logout())
+        return await (
+            auth.logout()
+            if isinstance(auth, OAuthClient)
+            else LoginFlow(auth, self.url, allow_private=self.allow_private).logout()
+        )
 
 
 class Targets:
@@ -148,14 +154,19 @@ class Targets:
         for server in load_mcp_config(self._config, logins=Logins(self._open)):
             if isinstance(server.config, HttpServer) and isinstance(server.config.auth, OAuthClient | ServerLogin):
                 url, headers = _address(server.config)
-                found.append(Target(server.name, server.config.auth, url, headers))
+                found.append(Target(server.name, server.config.auth, url, headers, server.config.allow_private))
         return found
 
     def _of_url(self, url: str, about: dict[str, Any]) -> Target:
         from corral.tools import AuthorizationCode, OAuthClient, ServerLogin
 
         if about.get("server"):
-            return Target(url, ServerLogin(client_id=about.get("client_id"), store=self._open(), ask=False), url)
+            return Target(
+                url,
+                ServerLogin(client_id=about.get("client_id"), store=self._open(), ask=False),
+                url,
+                allow_private=True,
+            )
         scopes, resource = about.get("scopes", ()), about.get("resource")
         client = OAuthClient(
             None,

@@ -22,8 +22,11 @@ def find_fault_of_issuer(issuer: str) -> str | None:
     return fault
 
 
-async def discover_server(issuer: str, *, timeout: float = _TIME) -> AuthServer:
+async def discover_server(issuer: str, *, timeout: float = _TIME, allow_private: bool = True) -> AuthServer:
     """The authorization server's endpoints, from the places where RFC 8414 and OpenID Connect have them.
+
+    Args:
+        allow_private: The issuer's name may lead into this machine or network: whoever wrote it is one of us.
 
     Raises:
         ToolConfigError: `issuer` is no URL that may be asked.
@@ -36,7 +39,7 @@ async def discover_server(issuer: str, *, timeout: float = _TIME) -> AuthServer:
         raise ToolConfigError(f"issuer {show_url(issuer)}", fault)
     seen: list[int] = []
     for url in _places(issuer):
-        status, data = await send_json(url, timeout)
+        status, data = await send_json(url, timeout, allow_private=allow_private)
         if status == 200 and isinstance(data, dict):
             return AuthServer.of_metadata(cast("dict[str, Any]", data), issuer)
         seen.append(status)

@@ -124,7 +124,7 @@ class HttpTransport:
         if isinstance(auth, ServerLogin):
             from corral.tools.login_flow import make_flow  # keeps start-up light
 
-            self._flow = make_flow(auth, self._url)
+            self._flow = make_flow(auth, self._url, allow_private=self._allow_private)
         else:
             self._flow = bearer(auth) if isinstance(auth, TokenSource) else auth
         return self._flow

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from corral.tools.address import is_loopback
 from corral.tools.bearer import Bearer
 from corral.tools.challenge import Challenge
 from corral.tools.client_identity import ClientIdentity
@@ -27,7 +26,8 @@ from corral.tools.errors import TokenError
 from corral.tools.grants import AuthorizationCode, DeviceCode, Grant, JwtBearer
 from corral.tools.login import Login
 from corral.tools.login_keeper import LoginKeeper
-from corral.tools.protected_resource import Resource, find_resource, find_server, wanted_scopes
+from corral.tools.oauth_http import client_options
+from corral.tools.protected_resource import Resource, find_resource, find_server, is_inside, wanted_scopes
 from corral.tools.registration import choose_method, identity_of, register
 from corral.tools.server_login import ServerLogin
 from corral.tools.server_metadata import AuthServer
@@ -43,28 +43,33 @@ _FIRST_RESOURCE: Final = "2025-06-18"
 """The version of MCP that asks for tokens by resource."""
 
 
-def make_flow(login: ServerLogin, url: str) -> Bearer:
-    """The `Auth` of connections to `url`: one for all that are made in this event loop."""
+def make_flow(login: ServerLogin, url: str, *, allow_private: bool = False) -> Bearer:
+    """The `Auth` of connections to `url`: one for all that are made in this event loop.
+
+    Args:
+        allow_private: Names may lead into this machine or network, the server's and those that it leads to.
+    """
     flows = login.flows.setdefault(asyncio.get_running_loop(), {})
     if url not in flows:
-        flows[url] = Bearer(LoginFlow(login, url))
+        flows[url] = Bearer(LoginFlow(login, url, allow_private=allow_private))
     return flows[url]
 
 
-async def log_in(login: ServerLogin, url: str, headers: Mapping[str, str] | None = None) -> Login | None:
+async def log_in(
+    login: ServerLogin, url: str, headers: Mapping[str, str] | None = None, *, allow_private: bool = False
+) -> Login | None:
     """Log in to the server at `url`, unless that was done before; None if it wants no login.
 
     Raises:
         TokenError: It did not come about, or the server refuses the token that it led to.
     """
-    flow = LoginFlow(login, url)
+    flow = LoginFlow(login, url, allow_private=allow_private)
     said = {"mcp-protocol-version": _ASKED_AS, "accept": "application/json, text/event-stream", **(headers or {})}
     ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
-    # A proxy of this process's environment can't reach this machine's own loopback.
-    trust_env = not is_loopback(urlsplit(url).hostname)
+    options: dict[str, Any] = {**client_options(url, allow_private), "timeout": _TIME, "event_hooks": {}}
     try:
         async with (
-            httpx2.AsyncClient(auth=Bearer(flow), timeout=_TIME, trust_env=trust_env) as client,
+            httpx2.AsyncClient(auth=Bearer(flow), **options) as client,
             client.stream("POST", url, json=ping, headers=said) as response,
         ):
             status = response.status_code
@@ -78,8 +83,9 @@ async def log_in(login: ServerLogin, url: str, headers: Mapping[str, str] | None
 class LoginFlow:
     """A token source that learns from the server's refusals where its tokens come from."""
 
-    def __init__(self, login: ServerLogin, url: str) -> None:
+    def __init__(self, login: ServerLogin, url: str, *, allow_private: bool = False) -> None:
         self._login = login
+        self._allow_private = allow_private or is_inside(urlsplit(url).hostname)
         self._url = url
         self._server = urlsplit(url).netloc
         user = f"\n{login.user}" if login.user else ""
@@ -207,8 +213,8 @@ class LoginFlow:
         return replace(login, token=token if token.scope is not None else replace(token, scope=scope))
 
     async def _discover(self, login: Login, challenge: Challenge) -> Login:
-        resource, data = await find_resource(self._url, challenge)
-        server = await find_server(self._url, resource)
+        resource, data = await find_resource(self._url, challenge, allow_private=self._allow_private)
+        server = await find_server(self._url, resource, allow_private=self._allow_private)
         client = login.client
         if client is not None and client.get("issuer") not in (None, server.issuer):
             client = None  # registered elsewhere: nobody else may see it (SEP-2352)
@@ -222,7 +228,8 @@ class LoginFlow:
             return {"client_id": login.client_metadata_url, "redirect_uris": [redirect]}
         kinds = ("urn:ietf:params:oauth:grant-type:device_code",) if isinstance(login.grant, DeviceCode) else ()
         kinds = (*kinds, "authorization_code", "refresh_token")
-        return await register(server, login.client_name, redirect, scope, kinds)
+        allow_private = self._allow_private
+        return await register(server, login.client_name, redirect, scope, kinds, allow_private=allow_private)
 
     def _endpoint(self, login: Login, scope: str, protocol: str | None = None) -> TokenEndpoint:
         assert login.server is not None
@@ -238,6 +245,7 @@ class LoginFlow:
             _TIME,
             None if login.key is None else self._proofs_of(login),
             self._clock,
+            self._allow_private,
         )
 
     def _identity(self, login: Login, server: AuthServer) -> ClientIdentity:

@@ -13,9 +13,10 @@ import anyio
 import httpx2
 
 from corral.tools.address import is_loopback, is_private_way, origin, show_url
+from corral.tools.egress import REFUSED, goes_by_proxy, guarded
 from corral.tools.errors import TokenError
 
-__all__ = ["ACCEPTED", "MAX_BYTES", "OversizedAnswer", "cap_body", "send_json", "told"]
+__all__ = ["ACCEPTED", "MAX_BYTES", "OversizedAnswer", "client_options", "send_json", "told"]
 
 MAX_BYTES: Final = 1024 * 1024
 _MAX_REDIRECTS: Final = 5
@@ -76,13 +77,17 @@ async def told(url: str, timeout: float) -> AsyncGenerator[None]:
     except OversizedAnswer:
         raise TokenError(where, f"its answer is larger than {MAX_BYTES // 1024} KiB and was dropped") from None
     except httpx2.HTTPError as error:
-        raise TokenError(where, f"it can't be reached ({type(error).__name__})") from None
+        problem = str(error) if str(error).startswith(REFUSED) else f"it can't be reached ({type(error).__name__})"
+        raise TokenError(where, problem) from None
 
 
-async def send_json(url: str, timeout: float, *, body: Any = None) -> tuple[int, Any]:
+async def send_json(url: str, timeout: float, *, body: Any = None, allow_private: bool = True) -> tuple[int, Any]:
     """What `url` answers to a GET, or to a POST of `body`: the status, and the JSON or None if it is none.
 
     Redirects are followed within the URL's own origin only.
+
+    Args:
+        allow_private: Its name may lead into this machine or network: whoever wrote it is one of us.
 
     Raises:
         TokenError: It can't be reached, does not answer in time, or may not be asked over plain http.
@@ -90,7 +95,7 @@ async def send_json(url: str, timeout: float, *, body: Any = None) -> tuple[int,
     for left in reversed(range(_MAX_REDIRECTS)):
         if not is_private_way(url):
             raise TokenError(show_url(url), "authorization servers are asked over https only, except on this machine")
-        async with told(url, timeout), _client(url) as client:
+        async with told(url, timeout), _client(url, allow_private) as client:
             request = client.build_request("GET" if body is None else "POST", url, json=body, headers=ACCEPTED)
             response = await client.send(request)
         following = response.next_request
@@ -101,10 +106,19 @@ async def send_json(url: str, timeout: float, *, body: Any = None) -> tuple[int,
     raise AssertionError("unreachable")
 
 
-def _client(url: str) -> httpx2.AsyncClient:
-    # A proxy of this process's environment can't reach this machine's own loopback.
-    trust_env = not is_loopback(urlsplit(url).hostname)
-    return httpx2.AsyncClient(timeout=None, trust_env=trust_env, event_hooks={"response": [cap_body]})
+def client_options(url: str, allow_private: bool) -> dict[str, Any]:
+    """How a client of httpx2 is to be made that asks there."""
+    return {
+        "timeout": None,
+        # A proxy of this process's environment can't reach this machine's own loopback.
+        "trust_env": not is_loopback(urlsplit(url).hostname),
+        "transport": None if goes_by_proxy(url) else guarded(httpx2, allow_private=allow_private),
+        "event_hooks": {"response": [cap_body]},
+    }
+
+
+def _client(url: str, allow_private: bool) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(**client_options(url, allow_private))
 
 
 def _parse(response: httpx2.Response) -> Any:

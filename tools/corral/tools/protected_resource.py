@@ -14,7 +14,7 @@ from corral.tools.errors import TokenError
 from corral.tools.oauth_http import send_json
 from corral.tools.server_metadata import AuthServer
 
-__all__ = ["Resource", "find_resource", "find_server", "wanted_scopes"]
+__all__ = ["Resource", "find_resource", "find_server", "is_inside", "wanted_scopes"]
 
 _TIME: Final = 15.0
 _BUSY: Final = 429
@@ -59,8 +59,13 @@ class Resource:
         return cls(name, first, known, data.get("dpop_bound_access_tokens_required") is True)
 
 
-async def find_resource(server: str, challenge: Challenge) -> tuple[Resource | None, dict[str, Any] | None]:
+async def find_resource(
+    server: str, challenge: Challenge, *, allow_private: bool = False
+) -> tuple[Resource | None, dict[str, Any] | None]:
     """What the server says of itself, and as it said it; None if it says nothing, as before MCP 2025-06-18.
+
+    Args:
+        allow_private: Names that it leads to may lead into this machine or network.
 
     Raises:
         TokenError: It can't be asked, or says what can't be.
@@ -71,7 +76,7 @@ async def find_resource(server: str, challenge: Challenge) -> tuple[Resource | N
             raise TokenError(
                 urlsplit(server).netloc, f"its metadata at {show_url(url)[:200]} is not asked for: {fault}"
             )
-        status, data = await send_json(url, _TIME)
+        status, data = await send_json(url, _TIME, allow_private=allow_private)
         if status >= 500 or status == _BUSY:
             refused = status
         if status == 200 and isinstance(data, dict):
@@ -84,17 +89,17 @@ async def find_resource(server: str, challenge: Challenge) -> tuple[Resource | N
     return None, None
 
 
-async def find_server(server: str, resource: Resource | None) -> AuthServer:
+async def find_server(server: str, resource: Resource | None, *, allow_private: bool = False) -> AuthServer:
     """The authorization server's endpoints; without metadata of the resource, those at the MCP server's own host.
 
     Raises:
         TokenError: There are none.
     """
     if resource is not None:
-        return await discover_server(resource.issuer)
+        return await discover_server(resource.issuer, allow_private=allow_private)
     parts = urlsplit(server)
     host = f"{parts.scheme}://{parts.netloc}"
-    status, data = await send_json(f"{host}/.well-known/oauth-authorization-server", _TIME)
+    status, data = await send_json(f"{host}/.well-known/oauth-authorization-server", _TIME, allow_private=allow_private)
     if status == 200 and isinstance(data, dict):
         return AuthServer.of_metadata(cast("dict[str, Any]", data), host)
     if status >= 500:
@@ -146,12 +151,13 @@ def _find_fault(server: str, url: str) -> str | None:
     if not is_private_way(url):
         return "secrets are sent over https only, except to this machine"
     here, there = urlsplit(server).hostname, urlsplit(url).hostname
-    if _is_inside(there) and not _is_inside(here):
+    if is_inside(there) and not is_inside(here):
         return "it is inside this network, and the server is not"
     return None
 
 
-def _is_inside(host: str | None) -> bool:
+def is_inside(host: str | None) -> bool:
+    """Whether it is written as an address of this machine or network."""
     if is_loopback(host):
         return True
     try:

@@ -17,7 +17,9 @@ _TIME: Final = 15.0
 _METHODS: Final[tuple[ClientAuthMethod, ...]] = ("client_secret_basic", "client_secret_post", "none")
 
 
-async def register(server: AuthServer, name: str, redirect: str, scope: str, grants: tuple[str, ...]) -> dict[str, Any]:
+async def register(
+    server: AuthServer, name: str, redirect: str, scope: str, grants: tuple[str, ...], *, allow_private: bool = True
+) -> dict[str, Any]:
     """The client as the server registered it, bound to the server's issuer (SEP-2352).
 
     Raises:
@@ -36,7 +38,7 @@ async def register(server: AuthServer, name: str, redirect: str, scope: str, gra
         "token_endpoint_auth_method": _method_for(server),
     }
     body = {key: value for key, value in (wanted | {"scope": scope}).items() if value}
-    status, data = await send_json(server.register_url, _TIME, body=body)
+    status, data = await send_json(server.register_url, _TIME, body=body, allow_private=allow_private)
     if status not in (200, 201) or not isinstance(data, dict):
         said = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
         words = readable(f"{said.get('error', '')} {said.get('error_description', '')}", 200)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote_plus, urlsplit
 
-from corral.tools.address import find_fault, is_loopback, is_private_way, show_url
+from corral.tools.address import find_fault, is_private_way, show_url
 from corral.tools.client_identity import ClientIdentity
 from corral.tools.clock import ServerClock
 from corral.tools.errors import TokenError
@@ -51,6 +51,7 @@ class TokenEndpoint:
         resource: The API that the token is for (RFC 8707).
         proofs: Of the key that tokens shall be bound to.
         clock: The server's, for what is signed.
+        allow_private: The server's name may lead into this machine or network.
     """
 
     metadata: AuthServer
@@ -60,6 +61,7 @@ class TokenEndpoint:
     timeout: float
     proofs: Proofs | None = field(default=None, repr=False)
     clock: ServerClock = field(default_factory=ServerClock, repr=False)
+    allow_private: bool = True
 
     @property
     def server(self) -> str:
@@ -163,16 +165,14 @@ class TokenEndpoint:
     def _client(self, url: str) -> Any:
         from authlib.integrations.httpx_client import AsyncOAuth2Client  # heavy
 
-        from corral.tools.oauth_http import cap_body
+        from corral.tools.oauth_http import client_options
 
         return AsyncOAuth2Client(
             # RFC 6749 §2.3.1 has both parts form-encoded within HTTP Basic, which authlib 1.9.6 leaves out.
             client_id=quote_plus(self.client.id),
             client_secret=quote_plus(self.client.secret),
-            timeout=None,
             follow_redirects=False,
-            trust_env=not is_loopback(urlsplit(url).hostname),
-            event_hooks={"response": [cap_body]},
+            **client_options(url, self.allow_private),
         )
 
     def _read(self, response: Any) -> dict[str, Any]:
