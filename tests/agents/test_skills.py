@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.tools import StructuredTool
 
 from corral.agents import DefinitionError, ReAct, Result, Skills, lock_skills
 from corral.agents.testing import Call, Reply, ScriptedEngine, scripted_lm
 from corral.policy import Integrity, Label, ToolReturned
-from corral.tools import MCPServer, StdioServer, Toolbox
+from corral.tools import LangChainTools, MCPServer, StdioServer, Toolbox, tool
 
 from .conftest import Recorder
 
@@ -73,6 +74,18 @@ async def test_a_server_without_skills_offers_none_and_gives_its_tools_if_asked(
         assert [tool.name for tool in box.tools] == ["barn_greet", "barn_misbehave"]
     async with Toolbox(Skills(served("growing"))) as box:
         assert box.tools == ()
+
+
+async def test_skills_are_told_of_also_where_there_are_too_many_tools_to_show(tmp_path: Path) -> None:
+    skill(tmp_path)
+    many = [tool(lambda: "", name=f"tool_{number}") for number in range(50)]
+    async with Toolbox(*many, Skills(tmp_path), max_offered=100) as box:
+        assert len(box.offered) == 51
+    server = LangChainTools(
+        *(StructuredTool.from_function(lambda: "", name=f"t{n}", description="x") for n in range(50))
+    )
+    async with Toolbox(server, Skills(tmp_path), max_offered=5) as box:
+        assert [each.name for each in box.offered] == ["read_skill", "search_tools"]
 
 
 async def test_only_a_skill_that_was_locked_is_trusted(tmp_path: Path, recorder: Recorder) -> None:

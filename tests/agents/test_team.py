@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from dspy.lm15 import Request
 
-from corral.agents import CodeAct, DefinitionError, ReAct, StopReason, hand_off
+from corral.agents import CodeAct, DefinitionError, Journal, ReAct, StopReason, hand_off
 from corral.agents.testing import Call, Reply, scripted_lm
 from corral.policy import (
     Approval,
@@ -373,6 +374,19 @@ async def test_a_handed_over_task_is_answered_by_who_got_it(recorder: Recorder) 
     said = [message.text for message in engine.requests[0].messages]
     assert said == ["main hands you its task, and notes: an old customer", "Where is my money?"]
     assert result.steps == 1
+
+
+async def test_a_task_that_was_handed_over_is_answered_the_same_when_the_run_is_resumed(tmp_path: Path) -> None:
+    lm, engine = scripted_lm(["It is on its way."])
+    refunds = ReAct("question -> answer", lm=lm, name="refunds")
+    front = by_turn(Reply(calls=[Call("refunds", {"note": ""}, "1")]))
+    with Journal(tmp_path / "runs.sqlite3") as journal:
+        agent = ReAct("question -> answer", [hand_off(refunds)], lm=front, journal=journal)
+        result = await agent.run("Where is my money?")
+        again = await agent.resume(result.run_id)
+    assert again.outputs == result.outputs == {"answer": "It is on its way."}
+    assert again.spent == result.spent
+    assert len(engine.requests) == 1
 
 
 async def test_an_answer_that_does_not_fit_is_no_hand_over() -> None:

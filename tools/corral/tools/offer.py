@@ -15,7 +15,7 @@ __all__ = ["SEARCH", "Offer"]
 SEARCH: Final = "tool:toolbox/search_tools"
 _FIRST: Final = 11
 """Of the program's own tools, at the most: with `search_tools`, a dozen."""
-_OWN: Final = ("tool:results/", "tool:local/", "agent:")
+_OWN: Final = ("tool:results/", "tool:local/", "tool:skills/", "agent:")
 _FOUND: Final = 5
 _SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
