@@ -292,11 +292,13 @@ async def test_a_name_that_leads_inside_is_not_asked_for_a_stranger(server: Host
     port = server.url.rpartition(":")[2]
     issuer = f"https://127.1:{port}"
     led = Resource("https://mcp.example/mcp", issuer)
-    with pytest.raises(TokenError, match="refused: 127.1 leads to 127.0.0.1, which is inside this machine or network"):
+    with pytest.raises(
+        TokenError, match=r"refused: 127\.1 leads to 127\.0\.0\.1, which is inside this machine or network"
+    ):
         await find_server("https://mcp.example/mcp", led)
     client = ClientIdentity("me", SECRET, "client_secret_post")
     endpoint = TokenEndpoint(AuthServer("", f"{issuer}/token"), client, "", None, 5.0, allow_private=False)
-    with pytest.raises(TokenError, match="refused: 127.1 leads to 127.0.0.1"):
+    with pytest.raises(TokenError, match=r"refused: 127\.1 leads to 127\.0\.0\.1"):
         await endpoint.ask("client_credentials")
     assert server.requests == []
 

@@ -95,7 +95,8 @@ async def send_json(url: str, timeout: float, *, body: Any = None, allow_private
     for left in reversed(range(_MAX_REDIRECTS)):
         if not is_private_way(url):
             raise TokenError(show_url(url), "authorization servers are asked over https only, except on this machine")
-        async with told(url, timeout), _client(url, allow_private) as client:
+        client = _client(url, allow_private)  # which takes its time, and not the server's
+        async with told(url, timeout), client:
             request = client.build_request("GET" if body is None else "POST", url, json=body, headers=ACCEPTED)
             response = await client.send(request)
         following = response.next_request
