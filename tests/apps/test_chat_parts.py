@@ -121,6 +121,13 @@ def test_an_answer_is_cut_between_its_blocks_and_never_inside_of_one() -> None:
         ]  # fmt: skip
 
 
+def test_the_end_of_a_long_block_stays_inside_of_its_fence() -> None:
+    blocks = Blocks()
+    blocks.feed("```py\n" + "x\n" * 100)
+    assert blocks.end(3) == "```py\nx\nx\n"
+    assert blocks.end(200) == blocks.growing
+
+
 def test_edits_are_shown_as_differences_and_nothing_else_is_hidden() -> None:
     edit = Edit.of({"path": "a.py", "edits": [{"oldText": "one\ntwo", "newText": "one\n2"}], "dryRun": False})
     assert edit is not None

@@ -26,6 +26,13 @@ class Blocks:
                 whole.append(block)
         return whole
 
+    def end(self, most: int) -> str:
+        """The last lines of what is growing, still inside of its fence if it has one."""
+        lines = self.growing.split("\n")
+        if len(lines) <= most:
+            return self.growing
+        return "\n".join([*(lines[:1] if _FENCE.match(lines[0]) else []), *lines[-most:]])
+
     def flush(self) -> str:
         """What is left, whole or not."""
         rest, self.growing = self.growing, ""

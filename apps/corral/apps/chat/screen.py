@@ -36,6 +36,8 @@ from corral.policy import (
 __all__ = ["Screen"]
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
+_DRAWN = 60
+"""Lines of a growing block that are laid out again with every piece that comes."""
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
@@ -175,7 +177,9 @@ class Screen:
         width = self.paper.width - 1
         lines: list[str] = []
         if self._blocks.growing.strip():
-            grown = self.paper.render(self.paper.markdown(self._blocks.growing), width=width).strip("\n").split("\n")
+            grown = (
+                self.paper.render(self.paper.markdown(self._blocks.end(_DRAWN)), width=width).strip("\n").split("\n")
+            )
             lines += grown[-max(self.paper.height // 2, 3) :]
         lines += [self.paper.render(fold.line(width), width=width).rstrip("\n") for fold in self.folds.running[-8:]]
         if self._busy_since is not None:
