@@ -1,7 +1,10 @@
 import json
 import os
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -193,6 +196,48 @@ def test_the_audit_is_shown_and_every_change_of_it_is_found(corral: Corral, tmp_
     assert "lines are missing" in cut.stderr
     audit.write_bytes(whole.replace(b'"refusal"', b'"outcome"'))
     assert corral("audit", "verify").returncode == 1
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """A machine that keeps what is put there."""
+
+    kept: ClassVar[dict[str, bytes]] = {}
+
+    def do_PUT(self) -> None:
+        self.kept[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(b"")
+
+    def do_GET(self) -> None:
+        self._answer(self.kept.get(self.path, b"<html>"))
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_checkpoint_is_kept_on_another_machine(corral: Corral, tmp_path: Path) -> None:
+    with ScriptedServer(["hi"]) as server:
+        corral("run", "?", "--model", "openai/m", "--api-base", server.url)
+    elsewhere = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
+    threading.Thread(target=elsewhere.serve_forever, args=(0.01,), daemon=True).start()
+    url = f"http://127.0.0.1:{elsewhere.server_address[1]}"
+    try:
+        assert corral("audit", "verify", "--save", f"{url}/cp").returncode == 0
+        assert corral("audit", "verify", "--checkpoint", f"{url}/cp").returncode == 0
+        audit = tmp_path / "data" / "audit.jsonl"
+        audit.write_bytes(b"".join(audit.read_bytes().splitlines(keepends=True)[:-1]))
+        cut = corral("audit", "verify", "--checkpoint", f"{url}/cp")
+        assert (cut.returncode, "lines are missing" in cut.stderr) == (1, True)
+        assert corral("audit", "verify", "--checkpoint", f"{url}/other").returncode == 2
+    finally:
+        elsewhere.shutdown()
+        elsewhere.server_close()
+    assert "https only" in corral("audit", "verify", "--save", "http://192.0.2.1/cp").stderr
 
 
 @pytest.mark.parametrize("preset", ["readonly", "developer", "unattended", "paranoid"])

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.request import Request, urlopen
 
 import click
 
@@ -14,7 +15,13 @@ from corral.apps.assembly import read_settings
 from corral.apps.failures import Exit, explained, fail
 from corral.apps.terminal import printable
 
+if TYPE_CHECKING:
+    from corral.policy import Checkpoint
+
 __all__ = ["audit"]
+
+_PATIENCE = 10.0
+_MOST_BYTES = 10_000
 
 
 @click.group()
@@ -23,19 +30,19 @@ def audit() -> None:
 
 
 @audit.command()
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Kept elsewhere: finds lines cut off at the end.")
-@click.option("--save", type=click.Path(path_type=Path), help="Write a checkpoint to this file; keep it elsewhere.")
-def verify(checkpoint: Path | None, save: Path | None) -> None:
+@click.option("--checkpoint", metavar="FILE|URL", help="Kept elsewhere: finds lines cut off at the end.")
+@click.option("--save", metavar="FILE|URL", help="Write a checkpoint there, by PUT to a URL; keep it elsewhere.")
+def verify(checkpoint: str | None, save: str | None) -> None:
     """Check that no line was edited, removed or moved; exit status 1 if one was."""
-    from corral.policy import Checkpoint, load_key
+    from corral.policy import load_key
     from corral.policy import verify as check
 
     path = _path()
     with explained():
-        known = Checkpoint.from_json(json.loads(checkpoint.read_text())) if checkpoint is not None else None
+        known = _known(checkpoint) if checkpoint is not None else None
         reached = check(path, load_key(key_of(path)), known)
         if save is not None:
-            save.write_text(json.dumps(reached.to_json()) + "\n")
+            _put(save, json.dumps(reached.to_json()) + "\n")
     click.echo(f"{path}: {reached.lines} lines, unbroken")
 
 
@@ -62,6 +69,39 @@ def export() -> None:
     """Write all records to stdout, a line of JSON each."""
     for record in _records(_path()):
         click.echo(json.dumps(record, ensure_ascii=False))
+
+
+def _known(place: str) -> Checkpoint:
+    from corral.policy import Checkpoint
+
+    try:
+        return Checkpoint.from_json(json.loads(_get(place)))
+    except ValueError as error:
+        raise fail(f"--checkpoint {place}: this is no checkpoint of an audit", Exit.BAD_INPUT) from error
+
+
+def _get(place: str) -> str:
+    if not place.startswith(("http://", "https://")):
+        return Path(place).read_text(encoding="utf-8")
+    with urlopen(_request(place, None), timeout=_PATIENCE) as answer:
+        return answer.read(_MOST_BYTES).decode("utf-8")
+
+
+def _put(place: str, text: str) -> None:
+    if not place.startswith(("http://", "https://")):
+        Path(place).write_text(text, encoding="utf-8")
+        return
+    with urlopen(_request(place, text.encode()), timeout=_PATIENCE):
+        pass
+
+
+def _request(url: str, body: bytes | None) -> Request:
+    from corral.tools.address import is_private_way
+
+    if not is_private_way(url):
+        raise fail(f"{url}: a checkpoint goes over https only, except to this machine", Exit.BAD_INPUT)
+    headers = {"Content-Type": "application/json"} if body is not None else {}
+    return Request(url, data=body, headers=headers, method="GET" if body is None else "PUT")
 
 
 def key_of(path: Path) -> Path:

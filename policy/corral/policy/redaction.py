@@ -20,6 +20,9 @@ from corral.policy.patterns import PERSONAL, SECRETS
 __all__ = ["Finding", "Redactor"]
 
 
+_DIGIT = re.compile(r"\d")
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something that should not be shown: what kind it is, and where it stands."""
@@ -96,7 +99,7 @@ class Redactor:
         if self._known is not None:
             for match in self._known.finditer(text):
                 yield Finding("secret", match.start(), match.end())
-        digits = any(character.isdigit() for character in text)
+        digits = _DIGIT.search(text) is not None
         for pattern in self._patterns:
             if any(hint in text for hint in pattern.hints) if pattern.hints else digits:
                 for match in _compiled(pattern.source).finditer(text):
