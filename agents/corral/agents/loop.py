@@ -29,7 +29,8 @@ from corral.agents.prompt import SUBMIT, Offer
 from corral.agents.protocol import Proposal
 from corral.agents.remembering import Remembering
 from corral.agents.result import Result, StopReason
-from corral.agents.translation import to_text
+from corral.agents.translation import texts_of, to_text
+from corral.agents.written import is_quoted
 from corral.policy import (
     BudgetExceeded,
     BudgetWarned,
@@ -166,6 +167,8 @@ class Loop:
         if generation is None:
             return
         text, proposals = self._offer.protocol.read(generation.message, self._emitter.run_id, progress.steps)
+        if any(self._quotes(proposal) for proposal in proposals):
+            text, proposals = generation.text, []
         progress.text = text or progress.text
         if plan.last is not None:
             if all(proposal.in_text and proposal.name != SUBMIT for proposal in proposals):
@@ -178,6 +181,13 @@ class Loop:
             await self._act(proposals)
         elif (problem := progress.finish_with(text)) is not None:
             self._talk.add(Message.user(problem))
+
+    def _quotes(self, proposal: Proposal) -> bool:
+        """Whether the model only repeats in its text what it was given to read: quoting a call must not be calling."""
+        if not proposal.in_text:
+            return False
+        read = (message for message in self._talk.messages if message.role != "assistant")
+        return is_quoted(proposal.written, (text for message in read for text in texts_of(message)))
 
     async def _answer(self, plan: Plan, again: bool) -> Generation | None:
         """The model's answer; None when the time for going on ran out before it came."""

@@ -34,14 +34,19 @@ class Proposal:
     Attributes:
         arguments: JSON values by name; not checked yet.
         problem: Why the proposal can't even be read, for the model; then `arguments` is empty.
-        in_text: Whether it was written into the text of an answer that should have been a function call.
+        written: The text of an answer that it was read from, where it should have been a function call.
     """
 
     id: str
     name: str
     arguments: dict[str, Any]
     problem: str = ""
-    in_text: bool = False
+    written: str = ""
+
+    @property
+    def in_text(self) -> bool:
+        """Whether it stood in the text of an answer, where it may be a quote just as well."""
+        return bool(self.written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +140,13 @@ class NativeProtocol:
             said, code = found
             if not self._text_answers or code != self._ran:
                 self._ran = code
-                return said, [Proposal(_id(run_id, step, 0), "python", {"code": code}, in_text=True)]
+                return said, [Proposal(_id(run_id, step, 0), "python", {"code": code}, written=code)]
         calls = offered_calls_in(text, self._offered)
-        read = [_read_written(call, run_id, step, number) for number, call in enumerate(calls)]
-        return ("" if read else text), [replace(proposal, in_text=True) for proposal in read]
+        read = [
+            replace(_read_written(call, run_id, step, number), written=written)
+            for number, (written, call) in enumerate(calls)
+        ]
+        return ("" if read else text), read
 
     def _read_call(self, call: ToolCallPart) -> Proposal:
         arguments = dict(call.input)

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from dspy.lm15 import Message, TextPart, ToolCallPart, ToolResultPart
 
 from corral.agents.protocol import Answer, Proposal, TextProtocol, write_calls
 
-__all__ = ["to_text"]
+__all__ = ["texts_of", "to_text"]
 
 
 def to_text(messages: Sequence[Message]) -> list[Message]:
     """Each message without function calls, in the same order."""
     return [_as_text(message) for message in messages]
+
+
+def texts_of(message: Message) -> Iterator[str]:
+    """The texts in a message, those of results too."""
+    for part in message.parts:
+        pieces = part.content if isinstance(part, ToolResultPart) else (part,)
+        yield from (piece.text for piece in pieces if isinstance(piece, TextPart))
 
 
 def _as_text(message: Message) -> Message:

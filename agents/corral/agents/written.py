@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from typing import Any, cast
 
 from corral.agents.signature import json_in
 
-__all__ = ["arguments_in", "calls_in", "code_in", "fields_in", "marker", "offered_calls_in", "without_markers"]
+__all__ = [
+    "arguments_in",
+    "calls_in",
+    "code_in",
+    "fields_in",
+    "is_quoted",
+    "marker",
+    "offered_calls_in",
+    "without_markers",
+]
 
 _FIELD = re.compile(r"\[\[ ## (\w+) ## \]\]")
 _CODE = re.compile(r"```(?:python|py)[ \t]*\n(.*?)```", re.DOTALL)
@@ -56,16 +65,26 @@ def calls_in(text: str) -> list[dict[str, Any]] | None:
     return _named(value)
 
 
-def offered_calls_in(text: str, offered: Container[str]) -> list[dict[str, Any]]:
-    """Calls of what is offered, in text that may as well be an answer: tagged, behind a marker, or all that it is."""
+def offered_calls_in(text: str, offered: Container[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Calls of what is offered, in text that may as well be an answer: tagged, behind a marker, or all that it is.
+
+    Returns:
+        Each with the text that it was read from.
+    """
     pieces = _TAGGED.findall(text) or [fields_in(text).get("tool_calls", text)]
-    calls: list[dict[str, Any]] = []
+    calls: list[tuple[str, dict[str, Any]]] = []
     for piece in pieces:
         found = _named(json_in(piece))
         if found is None or not all(call["name"] in offered and _has_arguments(call) for call in found):
             return []
-        calls.extend(found)
+        calls.extend((piece, call) for call in found)
     return calls
+
+
+def is_quoted(written: str, texts: Iterable[str]) -> bool:
+    """Whether it stands in one of these texts, however it is wrapped there; code that calls nothing counts for nothing."""
+    wanted = " ".join(written.split())
+    return ("(" in wanted or "{" in wanted) and any(wanted in " ".join(text.split()) for text in texts)
 
 
 def arguments_in(call: dict[str, Any]) -> Any:
