@@ -184,6 +184,16 @@ async def test_the_mode_of_a_child_is_at_least_as_strict() -> None:
     assert LOG == []
 
 
+async def test_nobody_is_asked_for_a_child_of_a_run_that_nobody_attends() -> None:
+    member = helper(*SENDING)
+    assert (await boss(member, approver=Person(True)).run("go")).ok
+    assert LOG == ["ann"]
+    assert (await boss(member, approver=Person(True), mode=Mode.UNATTENDED).run("go")).ok
+    alone = helper(*SENDING, mode=Mode.UNATTENDED)
+    assert (await boss(alone, approver=Person(True)).run("go")).ok
+    assert LOG == ["ann"]
+
+
 class Person:
     def __init__(self, granted: bool) -> None:
         self.granted = granted

@@ -184,6 +184,19 @@ async def test_what_was_delegated_goes_with_its_run_when_the_journal_is_pruned(t
         assert len(journal.runs()) == 4
 
 
+async def test_a_child_that_alone_has_a_journal_is_kept_and_goes_on_alone(tmp_path: Path) -> None:
+    world = World()
+    with Journal(tmp_path / "runs.sqlite3") as journal:
+        lm = world.script("one", "Done.")
+        one = ReAct("question -> answer", lm=lm, name="one", journal=journal)
+        asks = Reply(calls=[Call("one", {"question": "a"}, "1")])
+        await ReAct("question -> answer", [one], lm=world.script("boss", asks, "Done.")).run("go")
+        (row,) = journal.runs()
+        assert (await one.resume(row["run_id"])).ok
+        assert journal.prune(1000) == 0
+        assert journal.prune(0) == 1
+
+
 async def test_a_person_is_not_asked_again_about_what_a_child_was_allowed(tmp_path: Path) -> None:
     asked: list[str] = []
 

@@ -271,7 +271,8 @@ class Agent(dspy.Module):
         if journal is None:
             raise DefinitionError("this agent has no journal to resume from; pass journal=Journal(path)")
         record = journal.record(run_id)
-        if (above := journal.delegated_by(run_id)) is not None:
+        above = journal.delegated_by(run_id)
+        if above is not None and above in journal:
             raise DefinitionError(f"the run {run_id} works for the run {above}; resume that one, and it goes on too")
         start = start or Start()
         if record.previous and not start.messages:

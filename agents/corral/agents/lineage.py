@@ -25,11 +25,12 @@ def delegated(read: Callable[..., list[sqlite3.Row]], run_id: str | None = None)
 
 
 def heads(run_ids: Iterable[str], above: Mapping[str, str]) -> dict[str, str]:
-    """By run, the first run of its team."""
+    """By run, the first run of its team that is among them."""
     found: dict[str, str] = {}
-    for run_id in run_ids:
+    known = set(run_ids)
+    for run_id in known:
         head = run_id
-        while (parent := above.get(head)) is not None:
+        while (parent := above.get(head)) in known:
             head = parent
         found[run_id] = head
     return found

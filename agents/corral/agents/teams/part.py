@@ -61,7 +61,8 @@ class Part(dspy.Module):
     """Several members that answer as one. What kind of team it is, `answer` says.
 
     It is a member itself, and a DSPy module whose predictors are those of its members. Everything that they spend comes
-    from one budget; under an agent that is the agent's, and its rights are theirs too.
+    from one budget; under an agent that is the agent's, and its rights are theirs too. To be resumed as a whole, it has
+    to work for an agent; alone, each member's run is its own.
 
     Args:
         name: What rules call it, "agent:NAME", where it is delegated to.
