@@ -82,7 +82,7 @@ def offered_calls_in(text: str, offered: Container[str]) -> list[tuple[str, dict
 
 
 def is_quoted(written: str, texts: Iterable[str]) -> bool:
-    """Whether it stands in one of these texts, however it is wrapped there; code that calls nothing counts for nothing."""
+    """Whether it stands in one of these texts, however it is wrapped there; code that calls nothing does not count."""
     wanted = " ".join(written.split())
     return ("(" in wanted or "{" in wanted) and any(wanted in " ".join(text.split()) for text in texts)
 
