@@ -319,6 +319,8 @@ def test_modes_mentions_and_commands_of_the_shell(
         terminal.see("mode ask")
         terminal.press("BTab")
         terminal.see("· mode plan")
+        terminal.type("!echo hi")
+        terminal.see("in plan mode nothing is changed")
         terminal.type("what time is it?")
         terminal.see("It could not be read.")
         assert "May this happen?" not in terminal.screen

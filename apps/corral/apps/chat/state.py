@@ -67,6 +67,7 @@ class Chat:
         self.conversation.agent.mode = gate
         self.bench.gate.mode = gate
         self.mentions.mode = gate
+        self.shell.mode = Mode.PLAN if mode is ChatMode.PLAN else Mode.UNATTENDED
         self.screen.refresh()
 
     async def use_model(self, definition: ModelSpec) -> None:
