@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -188,6 +189,31 @@ async def test_large_namespaces_are_searched_through_candidates_and_find_the_sam
         assert (await Held(memory).texts("word9999", scope))[0] == "topic 99 word9999"
     same = sum(len(set(one[:5]) & set(other[:5])) for one, other in zip(exact, limited, strict=True))
     assert same >= 0.95 * 5 * len(queries)
+
+
+class Weighty(HashingEmbedder):
+    """One whose cosines count, as those of a model of language do."""
+
+    weight, floor = 0.6, 0.2
+
+
+async def test_the_best_of_a_large_namespace_are_compared_by_their_whole_vectors(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, scope: Scope
+) -> None:
+    chance = random.Random(7)
+    made = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=7)) for _ in range(60)]
+    texts = [" ".join(chance.sample(made, 6)) for _ in range(600)]
+    # Each word with another letter at its end, so that vectors alone find it.
+    queries = [" ".join(word[:-1] + "0" for word in text.split()) for text in texts[:60]]
+    async with Memory(folder, embedder=Weighty()) as memory:
+        await Held(memory).remember(scope, *texts)
+        exact = [await Held(memory).texts(query, scope, k=3, budget_tokens=60) for query in queries]
+    monkeypatch.setattr("corral.memory.space.EXACT_ROWS", 100)
+    async with Memory(folder, embedder=Weighty()) as memory:
+        limited = [await Held(memory).texts(query, scope, k=3, budget_tokens=60) for query in queries]
+    same = sum(one[:3] == other[:3] for one, other in zip(exact, limited, strict=True))
+    assert sum(map(bool, exact)) > 50
+    assert same >= 0.85 * len(queries)
 
 
 async def test_expired_rows_of_a_large_namespace_do_not_crowd_out_the_others(

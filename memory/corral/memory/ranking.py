@@ -6,6 +6,7 @@ session; the weights were found on LoCoMo (arXiv:2402.17753), see `benchmarks/me
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,6 +35,9 @@ _ACTOR, _MONTH, _SESSION = 0.4, 0.4, 0.3
 _SESSION_TURNS: Final = 3
 _LEXICAL_CANDIDATES: Final = 1_000
 _DENSE_CANDIDATES: Final = 200
+_EXACT_CANDIDATES: Final = 100
+_UNSURE: Final = 0.1
+"""How far below the floor a cosine may seem to be that is reckoned from signs."""
 _CHUNK: Final = 32_768
 """Rows that are compared at once, so that what is reckoned in between stays in the processor's cache."""
 _TRUST: Final = np.array([0.6, 0.9, 0.95, 1.0], np.float32)
@@ -48,6 +52,7 @@ class Query:
         vector: (dim,), float32, unit length or zero.
         weight: What the best cosine adds, where the best BM25 adds 1.
         floor: The cosine that counts as a match without a common word.
+        exact: The cosines of rows, where the space has but their signs and that is too little.
     """
 
     clues: Clues
@@ -56,6 +61,7 @@ class Query:
     view: View
     weight: float
     floor: float
+    exact: Callable[[Rows], Floats] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +91,24 @@ def rank(space: Space, query: Query, limit: int) -> list[Found]:
     scores, view = query.lexical.scores, query.view
     session = space.session[rows]
     exact, near = scores[rows], _spread(scores, rows, view)
-    dense = _cosine(space, query.vector, rows)
     alike = np.zeros(len(space) + 1, np.float32)
-    alike[rows] = dense
+    alike[rows] = _cosine(space, query.vector, rows)
     actor = np.isin(space.actor[rows], actors)
     month = np.isin(space.month[rows], months)
     prior = _session_prior(exact, session)
-    score = (
-        _unit(near)
-        + query.weight * _unit(_spread(alike, rows, view, _DENSE_SPREAD))
-        + _ACTOR * actor
-        + _MONTH * month
-        + _SESSION * prior
-    ) * (_TRUST[space.integrity[rows]] / (1 + query.weight + _ACTOR + _MONTH + _SESSION))
+    rest = _unit(near) + _ACTOR * actor + _MONTH * month + _SESSION * prior
+    trust = _TRUST[space.integrity[rows]] / (1 + query.weight + _ACTOR + _MONTH + _SESSION)
+    score = (rest + query.weight * _unit(_spread(alike, rows, view, _DENSE_SPREAD))) * trust
+    if query.exact is not None and space.vectors is None:
+        # What only seems to be alike must not outrank what is: of the others, none is in question any more.
+        likely = rows[np.argsort(-score, kind="stable")[: max(_EXACT_CANDIDATES, 2 * limit)]]
+        sure = np.isin(rows, _with_neighbours(likely, view))
+        rows, exact, near, prior = rows[sure], exact[sure], near[sure], prior[sure]
+        actor, month = actor[sure], month[sure]
+        alike = np.zeros(len(space) + 1, np.float32)
+        alike[rows] = query.exact(rows)
+        score = (rest[sure] + query.weight * _unit(_spread(alike, rows, view, _DENSE_SPREAD))) * trust[sure]
+    dense = alike[rows]
     relevant = (near > 0) | (dense >= query.floor) | month
     best = _best(score, relevant, rows, limit)
     signals = {
@@ -153,10 +164,14 @@ def _candidates(space: Space, query: Query, actors: list[int], months: list[int]
             worth += best * (_ACTOR * np.isin(space.actor[rows], actors) + _MONTH * np.isin(space.month[rows], months))
         # A row is a hit once for each of its words, so that these are some fewer.
         rows = rows[np.argpartition(worth, -_LEXICAL_CANDIDATES)[-_LEXICAL_CANDIDATES:]]
-    seeds = np.concatenate((rows, _nearest(space, query)))
-    found = np.zeros(len(space), np.bool_)
+    return _with_neighbours(np.concatenate((rows, _nearest(space, query))), query.view)
+
+
+def _with_neighbours(seeds: Rows, view: View) -> Rows:
+    """The rows and those up to `REACH` turns away, once each and in order."""
+    found = np.zeros(len(view.shown), np.bool_)
     found[seeds] = True
-    for beside in (query.view.before, query.view.after):
+    for beside in (view.before, view.after):
         rows = seeds
         for _ in range(REACH):
             rows = beside[rows]
@@ -169,7 +184,7 @@ def _nearest(space: Space, query: Query) -> Rows:
     """The rows shown whose vectors are nearest, of those that are near enough to count as a match."""
     if not query.vector.any():
         return np.zeros(0, np.int32)
-    most = int(np.arccos(query.floor) / np.pi * query.vector.size)
+    most = int(np.arccos(query.floor - _UNSURE) / np.pi * query.vector.size)
     rows: Rows = np.zeros(0, np.int32)
     distances = np.zeros(0, np.uint16)
     for start in range(0, len(space), _CHUNK):

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -22,6 +23,9 @@ from corral.memory.store import Store
 __all__ = ["Search", "pack_vector"]
 
 _MAX_CACHE_BYTES: Final = 512 * 1024 * 1024
+
+_WEIGHTY: Final = 0.1
+"""From this weight on it matters how alike the best of a large namespace are, and their vectors are read."""
 
 
 def pack_vector(vector: Sequence[float] | NDArray[np.floating]) -> bytes:
@@ -96,9 +100,18 @@ class Search:
             # Only those who said something that may be found: a page can't make a word of the query a name.
             clues = read_clues(query, space.actors_of(view))
             lexical = bm25(space, self._store, clues.terms, untrusted=untrusted)
-            found = rank(space, Query(clues, lexical, vector, view, self._embedder.weight, self._embedder.floor), limit)
+            weight, floor = self._embedder.weight, self._embedder.floor
+            exact = partial(self._cosines, space, vector) if weight >= _WEIGHTY else None
+            found = rank(space, Query(clues, lexical, vector, view, weight, floor, exact), limit)
             ids = space.ids
             return [(int(ids[one.index]), replace(one, beside=tuple(ids[list(one.beside)].tolist()))) for one in found]
+
+    def _cosines(self, space: Space, vector: NDArray[np.float32], rows: NDArray[np.int32]) -> NDArray[np.float32]:
+        places: list[int] = space.ids[rows].tolist()
+        blobs = self._store.vectors(places, self.number)
+        empty = bytes(2 * vector.size)
+        stored = np.frombuffer(b"".join(blobs.get(place) or empty for place in places), np.float16)
+        return np.einsum("nd,d->n", stored.reshape(-1, vector.size).astype(np.float32), vector)
 
     def _space(self, key: str) -> Space:
         space = self._spaces.get(key)

@@ -135,6 +135,15 @@ class Store:
             )
             return {row.id: row for row in map(read_row, found)}
 
+    def vectors(self, ids: Sequence[int], embedder: int) -> dict[int, bytes]:
+        """The vectors at these places that are of this embedder, by place."""
+        with self.database.reading() as connection:
+            found = connection.execute(
+                "select id, vector from item where id in (select value from json_each(?)) and embedder = ?",
+                (json.dumps(list(ids)), embedder),
+            )
+            return {place: vector for place, vector in found if vector is not None}
+
     def page(self, space: str, after: int = 0, limit: int = 500, kinds: Sequence[str] | None = None) -> list[Row]:
         """The next `limit` rows past the place `after`; -1 is all of them."""
         with self.database.reading() as connection:
