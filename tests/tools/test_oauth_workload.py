@@ -165,7 +165,7 @@ async def test_a_workloads_file_says_who_a_client_is(request: pytest.FixtureRequ
 
 
 @pytest.mark.parametrize(
-    "key", ["", "no key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", '{"kty": 1}']
+    "key", ["no key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", '{"kty": 1}']
 )
 async def test_a_key_that_is_none_is_one_sentence_without_the_key(federation: Federation, key: str) -> None:
     client = OAuthClient(federation.url, "herder", assertion=PrivateKeyJwt(SecretStr(key)))
