@@ -39,6 +39,7 @@ from corral.policy import (
     Denied,
     Event,
     Grants,
+    Layers,
     Ledger,
     Limits,
     Mode,
@@ -66,7 +67,7 @@ class Agent(dspy.Module):
             strongest there is, Docker before Monty, and never runs code outside of a sandbox.
         memory: What was said before is recalled from it ahead of the first step, and the turn is remembered after the
             last; whoever made it closes it.
-        policy: Rules and limits; None is `Policy.safe()`.
+        policy: Rules and limits, or several policies as layers; None is `Policy.safe()`.
         approver: Who answers when the policy asks; with None, what asks is denied.
         limits: Caps of a run, on top of the policy's own; where they don't mention steps, there are 30.
         budget: A budget that all runs of this agent share, and spend from together.
@@ -108,7 +109,7 @@ class Agent(dspy.Module):
         lm: str | ModelSpec | Model | dspy.LM | None = None,
         sandbox: SandboxProvider | None = None,
         memory: Memory | None = None,
-        policy: Policy | None = None,
+        policy: Policy | Layers | None = None,
         approver: Approver | None = None,
         limits: Limits | None = None,
         budget: Budget | None = None,

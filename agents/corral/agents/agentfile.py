@@ -22,7 +22,7 @@ from corral.agents.guardfile import GuardsSection
 from corral.agents.model import Model, ModelSpec
 from corral.agents.prompt import Actions
 from corral.agents.skills import Skills
-from corral.policy import Limits, Policy
+from corral.policy import Layers, Limits, Policy
 from corral.sandbox import SandboxProvider, provider_named
 from corral.tools import Logins, Tool, ToolSource, load_mcp_config
 
@@ -124,6 +124,8 @@ class AgentFile(BaseModel):
         """
         kinds: dict[Actions, Kind] = {actions: kind for kind, actions in _ACTIONS.items()}
         made = agent.definition()
+        if isinstance(made.policy, Layers):
+            raise DefinitionError("an agent file holds one policy; save each layer by itself")
         instructions: str = agent.predict.signature.instructions
         return cls(
             name=agent.name,

@@ -22,6 +22,7 @@ from corral.policy import (
     Admission,
     Budget,
     Gate,
+    Layers,
     Ledger,
     Mode,
     Policy,
@@ -198,7 +199,7 @@ class Caller:
     def _rights(self, given: Collaborators) -> Rights:
         """What may be done below: as much as here, and no more than the agent's own policy allows, if it has one."""
         policy, name = self.given.policy, self.principals[-1]
-        layers = policy.layers if isinstance(policy, Rights) else (Layer(cast("Policy", policy), ()),)
+        layers = policy.layers if isinstance(policy, Rights) else (Layer(cast("Policy | Layers", policy), ()),)
         own = () if given.own_policy is None else (Layer(given.own_policy, ()),)
         return Rights(*(layer.above(name) for layer in layers), *own)
 
@@ -241,7 +242,7 @@ def sharing(given: Collaborators) -> Collaborators:
     return replace(given, budget=pool)
 
 
-def throttles_of(policy: Policy | None, ledger: Ledger | None = None) -> tuple[Throttle, ...]:
+def throttles_of(policy: Policy | Layers | None, ledger: Ledger | None = None) -> tuple[Throttle, ...]:
     """What counts a policy's rates and quotas."""
     if policy is None:
         return ()

@@ -19,7 +19,20 @@ from corral.agents.kit import Kit
 from corral.agents.model import Model
 from corral.agents.skills import Guidance, Skills
 from corral.memory import Memory
-from corral.policy import Approver, Audit, Budget, Grants, Judge, Ledger, Limits, Policy, Redactor, Sink, Throttle
+from corral.policy import (
+    Approver,
+    Audit,
+    Budget,
+    Grants,
+    Judge,
+    Layers,
+    Ledger,
+    Limits,
+    Policy,
+    Redactor,
+    Sink,
+    Throttle,
+)
 from corral.tools import Artifacts, MCPServer, Tool, Toolbox, ToolSource
 
 __all__ = ["MAX_OFFERED", "Collaborators", "check_collaborators", "redactor_of", "toolbox_of", "with_an_end"]
@@ -63,7 +76,7 @@ class Collaborators:
     redactor: Redactor
     untrusted_inputs: frozenset[str] = frozenset()
     ledger: Ledger | None = None
-    own_policy: Policy | None = None
+    own_policy: Policy | Layers | None = None
     throttles: tuple[Throttle, ...] = ()
     hooks: tuple[Hook, ...] = ()
     input_guards: tuple[Guard, ...] = ()
@@ -79,7 +92,10 @@ _DEFAULTS = {"steps": 30, "depth": 4}
 """For agents whose limits name none: enough for most tasks, and an end for those that go round in circles."""
 
 _NEEDED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "policy": (lambda given: isinstance(given, Policy), "a Policy, such as Policy.load('policy.yaml')"),
+    "policy": (
+        lambda given: isinstance(given, Policy | Layers),
+        "a Policy, such as Policy.load('policy.yaml')",
+    ),
     "limits": (lambda given: isinstance(given, Limits), "Limits, such as Limits(steps=5)"),
     "memory": (lambda given: isinstance(given, Memory), "a Memory, such as Memory(Path('memory'))"),
     "approver": (
@@ -138,7 +154,7 @@ _SHORTEST_KEY = 8
 """Characters of a model's key that is one: local servers take "none" and the like."""
 
 
-def redactor_of(policy: Policy, model: Model | None, secrets: Sequence[str | SecretStr]) -> Redactor:
+def redactor_of(policy: Policy | Layers, model: Model | None, secrets: Sequence[str | SecretStr]) -> Redactor:
     """What takes out what the policy says, the secrets, and the keys of the model.
 
     Raises:

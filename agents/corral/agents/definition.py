@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from corral.agents.model import Model
-from corral.policy import Limits, Policy
+from corral.policy import Layers, Limits, Policy
 
 __all__ = ["Definition"]
 
@@ -24,7 +24,7 @@ class Definition:
     tools: tuple[Any, ...]
     sandbox: Literal["auto", "docker", "linux", "monty"]
     has_memory: bool
-    policy: Policy
+    policy: Policy | Layers
     limits: Limits
     cell_timeout: float
     observation_chars: int

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from corral.policy import Action, Facts, Judgement, Limits, Policy, Quota, Rate, Tracing, Verdict
+from corral.policy import Action, Facts, Judgement, Layers, Limits, Policy, Quota, Rate, Tracing, Verdict
 from corral.policy.judgement import strictest
 
 __all__ = ["Layer", "Rights"]
@@ -21,7 +21,7 @@ class Layer:
             may not do itself.
     """
 
-    policy: Policy
+    policy: Policy | Layers
     principals: tuple[str, ...]
 
     def above(self, principal: str) -> Layer:

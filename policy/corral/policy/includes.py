@@ -12,7 +12,7 @@ from corral.policy.budget import Limits
 from corral.policy.errors import PolicyFileError
 from corral.policy.files import read
 from corral.policy.manifest import Manifest
-from corral.policy.policy import Policy
+from corral.policy.policy import Policy, Redact
 from corral.policy.quotas import Quota
 from corral.policy.rates import Rate
 from corral.policy.rule import SecurityPolicy
@@ -21,7 +21,6 @@ from corral.policy.tracing import Tracing
 __all__ = ["read_policy"]
 
 Default = Literal["ask", "deny", "inherit"]
-Redact = Literal["off", "secrets", "personal"]
 _MOST_REDACTED: tuple[Redact, ...] = ("personal", "secrets", "off")
 _STRICTEST_FIRST: tuple[Default, ...] = ("deny", "ask", "inherit")
 

@@ -9,7 +9,7 @@ from corral.policy.action import Action
 from corral.policy.budget import Limits
 from corral.policy.facts import Facts
 from corral.policy.judgement import Judgement, strictest
-from corral.policy.policy import Policy
+from corral.policy.policy import Policy, Redact
 from corral.policy.quotas import Quota
 from corral.policy.rates import Rate
 from corral.policy.tracing import Tracing
@@ -61,6 +61,12 @@ class Layers:
         for layer in self.more:
             tracing = tracing.narrowed(layer.provenance)
         return tracing
+
+    @property
+    def redact(self) -> Redact:
+        """What the strictest layer takes out."""
+        said = [layer.redact for layer in (self.first, *self.more)]
+        return "personal" if "personal" in said else "secrets" if "secrets" in said else "off"
 
     @property
     def fingerprint(self) -> str:

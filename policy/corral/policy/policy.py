@@ -24,7 +24,9 @@ from corral.policy.rates import Rate
 from corral.policy.rule import SecurityPolicy
 from corral.policy.tracing import Tracing
 
-__all__ = ["Judge", "Policy"]
+__all__ = ["Judge", "Policy", "Redact"]
+
+Redact = Literal["off", "secrets", "personal"]
 
 
 class Judge(Protocol):
@@ -79,7 +81,7 @@ class Policy(BaseModel):
     rates: list[Rate] = []
     quotas: list[Quota] = []
     repeats: Annotated[int, Field(ge=1)] | None = None
-    redact: Literal["off", "secrets", "personal"] = "secrets"
+    redact: Redact = "secrets"
     provenance: Tracing = Tracing()
     include: list[str] = []
 
