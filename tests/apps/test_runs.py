@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from corral.agents import Journal
-from corral.agents.testing import Call, Fault, Reply, ScriptedServer
+from corral.agents import Hook, Journal, ReAct, Veto
+from corral.agents.testing import Call, Fault, Reply, ScriptedServer, scripted_lm
+from corral.tools import Artifacts
 
 from .conftest import Corral
 
@@ -146,3 +147,20 @@ def test_old_runs_are_pruned(corral: Corral, journal: str) -> None:
     assert json.loads(corral("runs", "prune", "--older-than", "1", "--json").stdout) == {"deleted": 0}
     assert corral("runs", "prune", "--older-than", "0").stdout == "deleted 1 runs\n"
     assert corral("runs", "list").stdout == ""
+
+
+def test_what_was_delegated_says_by_which_run_and_a_veto_is_shown(corral: Corral, tmp_path: Path) -> None:
+    class No(Hook):
+        def before_tool(self, run: Any, arguments: Any, call: Any) -> Any:
+            return Veto("not today") if call.tool == "read_result" else None
+
+    lm = scripted_lm(
+        [Reply(calls=[Call("helper", {"task": "help"}), Call("read_result", {"artifact": "x"})]), "Done."]
+    )[0]
+    helper = ReAct("task -> answer", lm=scripted_lm(["Yes."])[0], name="helper")
+    options: dict[str, Any] = {"artifacts": Artifacts(tmp_path / "results"), "plugins": [No()]}
+    with Journal(tmp_path / "data" / "runs.sqlite3") as journal:
+        result = ReAct("task -> answer", [helper], lm=lm, journal=journal, **options).run_sync("go")
+    assert result.ok
+    assert f"[helper, of {result.run_id[:12]}]" in corral("runs", "list").stdout
+    assert "! plugin:No, before_tool: veto not today" in corral("runs", "show", result.run_id).stdout

@@ -42,12 +42,23 @@ def list_runs(most: int, as_json: bool) -> None:
         for run in journal.runs()[:most]:
             task = _task(journal, run)
             if as_json:
-                shown = ("run_id", "agent", "kind", "model", "session_id", "started", "finished", "reason")
+                shown = (
+                    "run_id",
+                    "agent",
+                    "kind",
+                    "model",
+                    "session_id",
+                    "started",
+                    "finished",
+                    "reason",
+                    "parent_run_id",
+                )
                 click.echo(json.dumps({**{name: run[name] for name in shown}, "task": task}, ensure_ascii=False))
                 continue
             started = datetime.fromtimestamp(run["started"], UTC).strftime("%Y-%m-%d %H:%M:%S")
             reason = run["reason"] or "not finished"
-            click.echo(printable(f"{run['run_id'][:12]}  {started}  {reason:<12}  {run['model']}  {task[:60]}"))
+            of = f"  [{run['agent']}, of {run['parent_run_id'][:12]}]" if run["parent_run_id"] else ""
+            click.echo(printable(f"{run['run_id'][:12]}  {started}  {reason:<12}  {run['model']}  {task[:60]}{of}"))
 
 
 @runs.command()
@@ -221,6 +232,8 @@ def _line(event: dict[str, Any]) -> str | None:
             return "\n".join(f"  < {line}" for line in event["text"].splitlines()) or None
         case "ApprovalGiven":
             return f"  ? {'yes' if event['granted'] else 'no'} from {event['by']} {event['reason']}".rstrip()
+        case "Intervened":
+            return f"  ! {event['by']}, {event['point']}: {event['outcome']} {event['reason']}".rstrip()
         case "RunFinished":
             outputs = json.dumps(event["outputs"], ensure_ascii=False)
             return (
