@@ -60,7 +60,7 @@ class Census:
         descriptors = len(os.listdir("/proc/self/fd"))
         client = from_env()  # one for each look, so that its own connections are not counted
         found = [each for each in client.containers.list() if each.labels.get("corral.label") == label]
-        stats = [each.stats(stream=False) for each in found]
+        stats = [each.stats(stream=False, one_shot=True) for each in found]
         client.close()
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return cls(

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -223,10 +223,13 @@ async def test_close_leaves_no_container_and_no_folder(docker_image: None, engin
     assert not await anyio.Path(folder).exists()
 
 
+@pytest.mark.parametrize("transport", ["socket", "stdio"])
 @pytest.mark.parametrize("seconds", [0.0, 0.02, 0.1, 0.2, 0.3])
-async def test_a_cancelled_open_leaves_no_container(docker_image: None, engine: Engine, seconds: float) -> None:
+async def test_a_cancelled_open_leaves_no_container(
+    docker_image: None, engine: Engine, seconds: float, transport: Literal["socket", "stdio"]
+) -> None:
     label = "test-cancelled"
-    async with DockerProvider() as provider:
+    async with DockerProvider(transport=transport) as provider:
         with anyio.move_on_after(seconds):
             await provider.open(SandboxSpec(label=label))
     assert await containers(engine, label) == []

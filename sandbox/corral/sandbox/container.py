@@ -116,8 +116,10 @@ class Container:
     async def _start_attached(self, label: str, token: str) -> tuple[socket.socket, greetings.Hello]:
         """Start it with nothing of this machine, and tunnel all through its stdin and stdout."""
         await self._create(label, token)
-        sock = await to_thread.run_sync(self._housing.attach, self._id)
-        self._tunnel = Tunnel(sock, await to_thread.run_sync(program))
+        sent = await to_thread.run_sync(program)
+        with anyio.CancelScope(shield=True):  # or nobody would close what it returns
+            sock = await to_thread.run_sync(self._housing.attach, self._id)
+        self._tunnel = Tunnel(sock, sent)
         zygote = self._tunnel.zygote
         try:
             await to_thread.run_sync(self._housing.start, self._id)
