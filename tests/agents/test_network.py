@@ -9,7 +9,7 @@ import pytest
 from corral.agents import CodeAct, Interpreter, run_in_background
 from corral.agents.testing import Call, Reply, scripted_lm
 from corral.policy import MemoryAudit, Policy, SecurityPolicy
-from corral.sandbox import DockerProvider
+from corral.sandbox import DockerProvider, MontyProvider
 
 
 class Page(http.server.BaseHTTPRequestHandler):
@@ -72,3 +72,17 @@ async def test_code_reaches_what_the_policy_opens_and_no_more(
     written = [(each.entry, each.resource, each.result) for each in audit.records if each.resource.startswith("net:")]
     assert written == [("intent", opened, None), ("outcome", opened, "ok"), ("refusal", "net:192.0.2.1:80", "denied")]
     assert opened.removeprefix("net:") in str(engine.requests[0].system)
+
+
+async def test_where_no_host_can_be_reached_code_runs_without_a_network() -> None:
+    rules = [
+        SecurityPolicy(resource="model:*", actions=["generate"]),
+        SecurityPolicy(resource="code:python", actions=["execute"]),
+        SecurityPolicy(resource="net:example.org:443", actions=["connect"]),
+    ]
+    lm, engine = scripted_lm([Reply(calls=[Call("python", {"code": "6 * 7"})]), "42"])
+    async with MontyProvider() as sandbox:
+        agent = CodeAct("question -> answer", lm=lm, sandbox=sandbox, policy=Policy(rules=rules))
+        assert (await agent.run("?")).ok
+    assert "42" in str(engine.requests[1].messages)
+    assert "example.org" not in str(engine.requests[0].system)

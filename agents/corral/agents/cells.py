@@ -115,7 +115,7 @@ class Cells:
 
     async def _opened(self) -> Sandbox:
         if self._session is None:
-            spec = SandboxSpec(label=self._emitter.run_id[:12], network=self._effects.network())
+            spec = SandboxSpec(label=self._emitter.run_id[:12], network=self._effects.network(self._provider))
             self._session = await self._provider.open(spec)
         return self._session
 

@@ -34,7 +34,7 @@ from corral.policy import (
     Redactor,
     Spend,
 )
-from corral.sandbox import Execution, Host, Network, Sandbox
+from corral.sandbox import Execution, Host, Network, Sandbox, SandboxProvider
 from corral.tools import Elicitation, Observation, Tool
 
 __all__ = ["Effects"]
@@ -97,8 +97,10 @@ class Effects:
         """Note that the model is about to read what a cell printed."""
         self.provenance.observe("code:python", text, self.from_code)
 
-    def network(self) -> Network | None:
-        """What code may reach: each connection passes the gate; None where the policy opens no host."""
+    def network(self, provider: SandboxProvider | None = None) -> Network | None:
+        """What code may reach: each connection passes the gate; None where the policy, or `provider`, opens no host."""
+        if provider is not None and not provider.opens_network:
+            return None
         return Network.of(self.gate, self._principal, self._user)
 
     async def generate(

@@ -94,7 +94,8 @@ class Interpreter:
         provider: SandboxProvider, *, policy: Policy | None = None, timeout: float = 60.0
     ) -> InterpreterFactory:
         """A factory for `dspy.context(interpreter_factory=...)` whose interpreters share `provider`."""
-        told = instructions(Network.of(Gate(policy or _OWN_TOOLS), _PRINCIPAL))
+        network = Network.of(Gate(policy or _OWN_TOOLS), _PRINCIPAL) if provider.opens_network else None
+        told = instructions(network)
         return InterpreterFactory(provider, policy, timeout, told)
 
     def start(self) -> None:
@@ -141,7 +142,7 @@ class Interpreter:
             if provider is None:
                 provider = self._owned = AutoProvider()
             try:
-                network = Network.of(self._gate, _PRINCIPAL)
+                network = Network.of(self._gate, _PRINCIPAL) if provider.opens_network else None
                 self._session = await provider.open(SandboxSpec(network=network))
             except SandboxError as error:
                 raise CodeInterpreterError(str(error)) from error

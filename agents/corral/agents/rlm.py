@@ -196,7 +196,7 @@ class _Interpreters:
     """Makes interpreters for DSPy: one for the agent, and one for each sub-agent that its code starts."""
 
     def __init__(self, bridge: _Bridge, provider: SandboxProvider, timeout: float) -> None:
-        self.execution_instructions = instructions(bridge.effects.network())
+        self.execution_instructions = instructions(bridge.effects.network(provider))
         self._bridge = bridge
         self._provider = provider
         self._timeout = timeout
@@ -253,7 +253,9 @@ class _Interpreter:
         try:
             if self._session is None:
                 self._session = await self._provider.open(
-                    SandboxSpec(label=self._bridge.emitter.run_id[:12], network=self._bridge.effects.network())
+                    SandboxSpec(
+                        label=self._bridge.emitter.run_id[:12], network=self._bridge.effects.network(self._provider)
+                    )
                 )
             execution = await self._bridge.effects.execute(
                 self._session, code, self._timeout, host, variables=variables

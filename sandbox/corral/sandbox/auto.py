@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Literal, Self, get_args
 
@@ -106,12 +106,17 @@ class AutoProvider:
         return self._choice.reason if self._choice else ""
 
     @property
+    def opens_network(self) -> bool:
+        return self._choice is None or self._choice.provider.opens_network
+
+    @property
     def instructions(self) -> str:
         if self._choice:
             return self._choice.provider.instructions
         return "Code runs as Python in a sandbox without network; names stay from cell to cell."
 
     async def open(self, spec: SandboxSpec | None = None) -> Sandbox:
+        """Open a session; where it can reach no host, without `SandboxSpec.network`."""
         async with self._choosing:
             if self._closed:
                 raise SandboxUnavailable("the provider is closed")
@@ -121,7 +126,10 @@ class AutoProvider:
                     await choice.provider.close()
                     raise SandboxUnavailable("the provider is closed")
                 self._choice = choice
-        return await self._choice.provider.open(spec)
+        provider = self._choice.provider
+        if spec is not None and not provider.opens_network:
+            spec = replace(spec, network=None)
+        return await provider.open(spec)
 
     async def close(self) -> None:
         self._closed = True

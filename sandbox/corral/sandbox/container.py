@@ -117,8 +117,10 @@ class Container:
         """Start it with nothing of this machine, and tunnel all through its stdin and stdout."""
         await self._create(label, token)
         sent = await to_thread.run_sync(program)
+        sock: socket.socket | None = None
         with anyio.CancelScope(shield=True):  # or nobody would close what it returns
             sock = await to_thread.run_sync(self._housing.attach, self._id)
+        assert sock is not None
         self._tunnel = Tunnel(sock, sent)
         zygote = self._tunnel.zygote
         try:

@@ -90,6 +90,10 @@ class DockerProvider:
         return tuple(sorted(self._ignored))
 
     @property
+    def opens_network(self) -> bool:
+        return True
+
+    @property
     def instructions(self) -> str:
         return (
             "Code runs as CPython on Linux, in a session that keeps its names and files from cell to cell. "

@@ -73,6 +73,10 @@ class LinuxProvider:
         return bool(shutil.which("bwrap") if self._bubblewrap is None else self._bubblewrap)
 
     @property
+    def opens_network(self) -> bool:
+        return self.has_bubblewrap
+
+    @property
     def instructions(self) -> str:
         return (
             "Code runs as CPython on Linux, in a session that keeps its names and files from cell to cell. "

@@ -49,6 +49,10 @@ class MontyProvider:
         return "monty"
 
     @property
+    def opens_network(self) -> bool:
+        return False
+
+    @property
     def instructions(self) -> str:
         return (
             "Code runs in Monty, a subset of Python: functions, classes, comprehensions and async, and the modules "

@@ -209,6 +209,11 @@ class SandboxProvider(Protocol):
         """What a model should know about code that runs here, in two or three sentences."""
         ...
 
+    @property
+    def opens_network(self) -> bool:
+        """Whether `SandboxSpec.network` is opened here; else `open` refuses it."""
+        ...
+
     async def open(self, spec: SandboxSpec | None = None) -> Sandbox:
         """Start a session.
 
