@@ -19,6 +19,7 @@ from corral.policy import (
     Event,
     MemoryAudit,
     Policy,
+    Rate,
     SecurityPolicy,
     ServerLogged,
     ToolProgressed,
@@ -118,6 +119,17 @@ async def test_progress_and_log_are_events_of_their_call() -> None:
     assert (logged.server, logged.level, logged.text) == ("lively", "warning", "the hay is damp")
     assert {each.call_id for each in (*steps, logged)} == {returned.call_id}
     assert all(step.seq < returned.seq for step in steps)
+
+
+async def test_a_tool_is_called_no_more_often_than_the_policys_rate_for_the_agent() -> None:
+    rates = [Rate(resource="tool:lively/*", calls=2, seconds=60, per="principal")]
+    policy = Policy(rules=ALLOW.rules, rates=rates)
+    call = Call("lively_work", {})
+    lm, _ = scripted_lm([Reply(calls=[call]), Reply(calls=[call]), Reply(calls=[call]), "done"])
+    recorder = Recorder()
+    assert (await ReAct("task -> answer", [lively()], lm=lm, policy=policy, sinks=[recorder]).run("Work")).ok
+    assert [returned.outcome for returned in recorder.of(ToolReturned)] == ["ok", "ok", "denied"]
+    assert "the rate of 2 in 60 s for tool:lively/* is used up; try again in" in recorder.of(ToolReturned)[2].content
 
 
 @pytest.fixture

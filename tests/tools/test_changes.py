@@ -87,3 +87,18 @@ async def test_a_servers_question_goes_to_the_person(perform: Perform, node_serv
     assert "Ada" in seen[0].text
     assert "declin" in seen[1].text.lower()
     assert "cancel" in seen[2].text.lower()
+
+
+@pytest.mark.parametrize("how", ["cancelled", "out of time"])
+async def test_a_server_hears_that_nobody_waits_for_a_call_any_more(
+    perform: Perform, server: Server, tmp_path: Path, how: str
+) -> None:
+    note = tmp_path / "note"
+    config = server("lively", timeout=0.5 if how == "out of time" else 20.0).config
+    async with Toolbox(MCPServer("lively", config)) as box:
+        with anyio.move_on_after(0.5):
+            await perform(box["lively_linger"], {"path": str(note)})
+        with anyio.fail_after(10):
+            while not await anyio.Path(note).exists():  # noqa: ASYNC110 - another process
+                await anyio.sleep(0.02)
+        assert (await perform(box["lively_work"], {})).text == "done"

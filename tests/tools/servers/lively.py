@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Annotated
 
+import anyio
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 from pydantic import BaseModel
@@ -40,6 +42,17 @@ async def work(context: Context) -> str:
     await context.log("warning", "the hay is damp", logger_name="barn")  # deprecated, and in use
     for step in (1, 2):
         await context.report_progress(step, 2, f"step {step}")
+    return "done"
+
+
+@server.tool()
+async def linger(path: str) -> str:
+    """Wait, and write down whether that was ended."""
+    try:
+        await anyio.sleep(30)
+    except anyio.get_cancelled_exc_class():
+        Path(path).write_text("ended")  # noqa: ASYNC240 - nothing may be awaited any more
+        raise
     return "done"
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from corral.tools.tool import Effect, Tool
 __all__ = ["Artifacts"]
 
 _MAX_PART: Final = 20_000
+_PART: Final = 1 << 20
 _LABEL: Final = ".label"
 _NAME: Final = re.compile(r".+-[0-9a-f]+\.(json|txt)(\.label)?")
 _SCHEMA: Final[dict[str, Any]] = {
@@ -121,8 +123,10 @@ class Artifacts:
         text = json.dumps(observation.structured, ensure_ascii=False) if is_json else observation.text
         label = json.dumps(observation.label.to_json())
         # By what it is: when a resumed run shortens the same result once more, the model finds the name that it knows.
-        digest = hashlib.sha256(f"{label}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:12]
-        name = f"{tool[:40]}-{digest}.{'json' if is_json else 'txt'}"
+        hashed = hashlib.sha256(f"{label}\n".encode())
+        for part in _encoded(text):
+            hashed.update(part)
+        name = f"{tool[:40]}-{hashed.hexdigest()[:12]}.{'json' if is_json else 'txt'}"
         if name not in self._labels:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._write(name, text)
@@ -134,8 +138,9 @@ class Artifacts:
         """All of it or nothing, however many processes keep the same; a planted link is not followed."""
         written = self._folder / f".{name}.{secrets.token_hex(4)}"
         descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogatepass") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            for part in _encoded(text):
+                file.write(part)
         written.replace(self._folder / name)
 
     def _label(self, name: str) -> Label | None:
@@ -175,6 +180,12 @@ class Artifacts:
             note = f"[the first {len(found)} of more matches]\n" if has_more else ""
             return note + json.dumps(found, ensure_ascii=False)
         return text
+
+
+def _encoded(text: str) -> Iterator[bytes]:
+    """In parts: a long text is not copied whole."""
+    for start in range(0, len(text), _PART):
+        yield text[start : start + _PART].encode("utf-8", "surrogatepass")
 
 
 def remove_older(folder: Path, than: float) -> None:
