@@ -30,7 +30,7 @@ from corral.apps.chat.screen import Screen
 from corral.apps.chat.shell import run_command
 from corral.apps.chat.sixel import to_sixel
 from corral.apps.chat.status import status_line
-from corral.apps.terminal import printable
+from corral.apps.terminal import Progress, printable
 from corral.policy import (
     Action,
     Approval,
@@ -40,6 +40,7 @@ from corral.policy import (
     CellStarted,
     Gate,
     GrantScope,
+    Intervened,
     Judgement,
     Label,
     MemoryAudit,
@@ -186,6 +187,16 @@ def test_an_answer_that_was_handed_over_is_shown_and_one_that_was_said_is_not_sa
     sheet.screen.emit(finished("It is midnight."))
     assert sheet.printed.count("midnight") == 1
     assert sheet.screen.answer == "It is midnight."
+
+
+def test_who_intervenes_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    said = Intervened(run_id="top", by="plugin:calm", point="before_tool", outcome="veto", reason="not today")
+    sheet = Sheet()
+    sheet.screen.emit(RunStarted(run_id="top", agent="main", model="m", kind="Agent"))
+    sheet.screen.emit(said)
+    assert "plugin:calm, before_tool: veto not today" in sheet.printed
+    Progress().emit(said)
+    assert "plugin:calm, before_tool: veto not today" in capsys.readouterr().err
 
 
 def test_runs_below_a_turn_do_not_end_it() -> None:

@@ -7,7 +7,16 @@ import re
 
 import click
 
-from corral.policy import ApprovalAsked, BudgetWarned, CellFinished, CellStarted, Event, ToolCalled, ToolReturned
+from corral.policy import (
+    ApprovalAsked,
+    BudgetWarned,
+    CellFinished,
+    CellStarted,
+    Event,
+    Intervened,
+    ToolCalled,
+    ToolReturned,
+)
 
 __all__ = ["Progress", "printable"]
 
@@ -60,6 +69,8 @@ def _line(event: Event) -> str | None:
             return f"  -> {event.error or 'ok'} after {event.seconds:.2f} s"
         case ApprovalAsked():
             return f"  asks: {event.verb} {event.resource}"
+        case Intervened():
+            return f"  {event.by}, {event.point}: {event.outcome} {event.reason}".rstrip()
         case BudgetWarned():
             return f"  limit reached: {event.limit}"
         case _:

@@ -22,6 +22,7 @@ from corral.policy import (
     CellStarted,
     Compacted,
     Event,
+    Intervened,
     ModelCalled,
     Recalled,
     RunFinished,
@@ -145,6 +146,8 @@ class Screen:
             case ServerLogged():
                 if event.level in ("error", "critical", "alert", "emergency"):
                     self.say(f"{event.server} logs: {event.text}", "dim")
+            case Intervened():
+                self.warn(f"{event.by}, {event.point}: {event.outcome} {event.reason}".rstrip())
             case BudgetWarned():
                 self.warn(f"the limit on {event.limit} is reached")
             case RunFinished():
