@@ -220,36 +220,45 @@ def test_ctrl_c_stops_a_turn_and_twice_leaves(terminal: Terminal, environment: d
 
 
 def test_a_chat_that_is_killed_while_it_asks_goes_on_and_asks_again(
-    terminal: Terminal, environment: dict[str, str], config: Path
+    terminal: Terminal, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    with ScriptedServer(clockwork) as server:
-        command = with_model(server, "--mcp-config", str(config))
+    policy = tmp_path / "policy.toml"
+    policy.write_text('default = "ask"\n[[rules]]\nresource = "model:*"\nactions = ["generate"]\n')
+
+    def script(body: dict[str, Any], number: int) -> Reply:
+        last = body["messages"][-1]
+        if "look" in last["content"]:
+            return Reply("One moment.", calls=[Call("read_result", {"artifact": "x"})])
+        return Reply("It was looked up." if last["role"] == "tool" else "An answer.")
+
+    with ScriptedServer(script) as server:
+        command = with_model(server, "--policy", str(policy))
         terminal.start(command, environment)
-        terminal.see("3 tools.")
+        terminal.see("1 tool.")
         terminal.type("hello")
         terminal.see("An answer.")
-        terminal.type("what time is it?")
+        terminal.type("look it up")
         terminal.see_at_the_prompt(QUESTION)
         os.kill(terminal.pid, signal.SIGKILL)
         terminal.leave()
         asked = len(server.bodies)
         terminal.start(f"{command} -c", environment)
-        screen = terminal.see("May this happen? call tool:time/get_current_time")
+        screen = terminal.see("May this happen? call tool:results/read_result")
         assert "> hello" in screen
-        assert "> what time is it?" in screen
+        assert "> look it up" in screen
         # Leaving is no answer either.
         terminal.leave("C-d")
         assert "`corral chat -c` asks again" in terminal.screen
         terminal.start(f"{command} -c", environment)
         terminal.see_at_the_prompt(QUESTION)
         terminal.type("y")
-        terminal.see("It was read.")
-        assert "● 1 time_get_current_time" in terminal.screen
+        terminal.see("It was looked up.")
+        assert "● 1 read_result" in terminal.screen
         # What the model had said before was not asked for again.
         assert len(server.bodies) == asked + 1
         terminal.type("and hello?")
         terminal.see("An answer.", times=2)
-    assert said_to(server) == ["hello", "what time is it?", "and hello?"]
+    assert said_to(server) == ["hello", "look it up", "and hello?"]
 
 
 def test_sessions_are_picked_rewound_copied_and_exported(
