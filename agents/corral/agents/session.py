@@ -17,7 +17,7 @@ from corral.agents.result import Result
 from corral.agents.start import Start
 from corral.agents.stream import stream_events
 from corral.agents.tokens import message_tokens
-from corral.policy import Event, Sink, Traces
+from corral.policy import Endorsement, Event, Integrity, Sink, Traces
 
 __all__ = ["Session"]
 
@@ -134,6 +134,18 @@ class Session:
         self._turns.clear()
         self._traces = Traces()
         self._loaded = None
+
+    def endorse(self, value: str, by: str, reason: str = "", integrity: Integrity = Integrity.DIRECTORY) -> None:
+        """Let a person vouch for a value that was read, such as an address: later turns may use it as if it stood in
+        the policy's directory. The agent's audit notes it first, by its hash.
+
+        Args:
+            by: Who, such as "user:ann"; whoever calls this has made sure of it.
+        """
+        endorsement = Endorsement(value, integrity, by, reason)
+        if self.agent.audit is not None:
+            self.agent.audit.append(endorsement.record(self.id))
+        self._traces.endorse(endorsement)
 
     def rewind(self, turns: int = 1) -> int:
         """Take back the last turns, as if they had not been said; what they did to the world stays done.

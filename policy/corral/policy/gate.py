@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from typing import Any, Protocol, TypeVar
 
 from corral.policy.action import Action
@@ -27,6 +26,7 @@ from corral.policy.policy import Judge
 from corral.policy.provenance import Provenance
 from corral.policy.quotas import Quotas
 from corral.policy.rates import RateLimits
+from corral.policy.traces import Endorsement
 
 __all__ = ["Admission", "Gate", "Throttle"]
 
@@ -146,12 +146,9 @@ class Gate:
         reason: str = "",
     ) -> None:
         """Let a person or a rule vouch for a value, once that is in the audit: by its hash, with who did it and why."""
-        digest = sha256(value.encode()).hexdigest()
-        run_id, level = self._emitter.run_id, integrity.name.lower()
-        self._audit.append(
-            AuditRecord("endorsement", run_id, "value", level, by, by, digest, "allow", None, None, reason)
-        )
-        provenance.endorse(value, by, integrity, reason)
+        endorsement = Endorsement(value, integrity, by, reason)
+        self._audit.append(endorsement.record(self._emitter.run_id))
+        provenance.traces.endorse(endorsement)
 
     async def _judged(self, action: Action) -> _Case:
         try:

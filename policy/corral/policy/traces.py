@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Self
 
+from corral.policy.audit import AuditRecord
 from corral.policy.derivation import Stated, normalise, words
 from corral.policy.label import Integrity, Label
 
@@ -24,6 +26,13 @@ class Endorsement:
     integrity: Integrity
     by: str
     reason: str = ""
+
+    def record(self, run_id: str) -> AuditRecord:
+        """What the audit notes of it: the value by its hash, who vouched for it and why."""
+        digest, level = sha256(self.value.encode()).hexdigest(), self.integrity.name.lower()
+        return AuditRecord(
+            "endorsement", run_id, "value", level, self.by, self.by, digest, "allow", None, None, self.reason
+        )
 
 
 @dataclass
