@@ -52,7 +52,7 @@ def auth() -> None:
 @click.option("--device", is_flag=True, help="By a short code, typed on any device.")
 @click.option("--no-browser", is_flag=True, help="Only print where to log in.")
 @click.option("--client-id", help="Where a URL is given: as whom the program is known there.")
-@click.option("--scope", "scopes", multiple=True, help="What to ask an issuer for; may be given more than once.")
+@click.option("--scope", "scopes", multiple=True, help="What to ask for; may be given more than once.")
 @click.option("--resource", help="The API that an issuer's token is for.")
 @click.option("--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, help="Seconds to wait.")
 def login(
@@ -77,7 +77,7 @@ def login(
         targets = _targets(mcp_config)
         found = await targets.of_url(target, client_id, scopes, resource) if "://" in target else targets.find(target)
         grant = DeviceCode(None, _show_code, timeout) if device else None
-        kept = await found.login(grant, partial(_show_page, not no_browser), timeout)
+        kept = await found.login(grant, partial(_show_page, not no_browser), timeout, scopes)
         if kept is None:
             click.echo(f"{printable(found.name)} wants no login")
             return

@@ -51,7 +51,9 @@ class Target:
             return self.auth.is_interactive
         return self.auth.assertion is None and (self.auth.grant is None or self.auth.grant.is_interactive)
 
-    async def login(self, grant: Grant | None, show: Callable[[str], object], timeout: float) -> Login | None:
+    async def login(
+        self, grant: Grant | None, show: Callable[[str], object], timeout: float, scopes: tuple[str, ...]
+    ) -> Login | None:
         """Log in, with a person if it needs one; None if the server wants no login.
 
         Raises:
@@ -64,7 +66,7 @@ class Target:
             person = grant or AuthorizationCode(show=show, timeout=timeout)
             await self.auth.login(person if self.has_person else None)
             return self.auth.kept
-        auth = replace(self.auth, show=show, ask=True, timeout=timeout)
+        auth = replace(self.auth, show=show, ask=True, timeout=timeout, scopes=scopes)
         auth = replace(auth, grant=grant) if self.has_person and grant else auth
         return await log_in(auth, self.url, self.headers, allow_private=self.allow_private)
 

@@ -28,7 +28,7 @@ from corral.tools.login import Login
 from corral.tools.login_keeper import LoginKeeper
 from corral.tools.oauth_http import client_options
 from corral.tools.protected_resource import Resource, find_resource, find_server, is_inside, wanted_scopes
-from corral.tools.registration import choose_method, identity_of, register
+from corral.tools.registration import choose_method, identity_of, may_ask_for, register
 from corral.tools.server_login import ServerLogin
 from corral.tools.server_metadata import AuthServer
 from corral.tools.token_endpoint import RefusedGrant, TokenEndpoint
@@ -64,6 +64,7 @@ async def log_in(
         TokenError: It did not come about, or the server refuses the token that it led to.
     """
     flow = LoginFlow(login, url, allow_private=allow_private)
+    await flow.widen()
     said = {"mcp-protocol-version": _ASKED_AS, "accept": "application/json, text/event-stream", **(headers or {})}
     ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
     options: dict[str, Any] = {**client_options(url, allow_private), "timeout": _TIME, "event_hooks": {}}
@@ -124,6 +125,17 @@ class LoginFlow:
             return None  # nobody is asked twice for one request
         self._consented = self._access(await self._consent(challenge, used))
         return self._consented
+
+    async def widen(self) -> None:
+        """Ask the person once more if there is a login without some of the scopes that shall be asked for.
+
+        Raises:
+            TokenError: Nobody consented.
+        """
+        token = (await self._keeper.look()).token
+        if token is None or set(self._login.scopes) <= set((token.scope or "").split()):
+            return
+        await self._consent(Challenge(_FORBIDDEN, scope=" ".join(self._login.scopes)), token.access)
 
     async def logout(self) -> bool:
         """Forget the login, here and in the store, and end it at the server; False if that has no place for it.
@@ -200,7 +212,10 @@ class LoginFlow:
         if challenge.status == _FORBIDDEN:
             before = "" if login.token is None else login.token.scope or ""
             scope = " ".join(dict.fromkeys((*before.split(), *scope.split())))
+        scope = " ".join(dict.fromkeys((*scope.split(), *self._login.scopes)))
         redirect = self._redirect(login)
+        if login.client is not None and not may_ask_for(login.client, scope):
+            login = replace(login, client=None)
         if login.client is None:
             login = replace(login, client=await self._register(server, redirect, scope))
         wants_key = self._login.dpop or (resource is not None and resource.wants_dpop)

@@ -11,7 +11,7 @@ from corral.tools.oauth_http import send_json
 from corral.tools.secrets import readable
 from corral.tools.server_metadata import AuthServer
 
-__all__ = ["choose_method", "identity_of", "register"]
+__all__ = ["choose_method", "identity_of", "may_ask_for", "register"]
 
 _TIME: Final = 15.0
 _METHODS: Final[tuple[ClientAuthMethod, ...]] = ("client_secret_basic", "client_secret_post", "none")
@@ -47,9 +47,14 @@ async def register(
     if not isinstance(given.get("client_id"), str):
         raise TokenError(where, "it registered a client without an id")
     kept = {key: given[key] for key in ("client_id", "client_secret", "token_endpoint_auth_method") if key in given}
-    client = kept | {"redirect_uris": [redirect], "issuer": server.issuer}
+    client = kept | {"redirect_uris": [redirect], "issuer": server.issuer, "scope": scope}
     identity_of(client, where)
     return client
+
+
+def may_ask_for(client: dict[str, Any], scope: str) -> bool:
+    """Whether a client that was registered may ask for these scopes: some servers let it ask for no others."""
+    return "scope" not in client or set(scope.split()) <= set(str(client["scope"]).split())
 
 
 def identity_of(client: dict[str, Any], where: str) -> ClientIdentity:

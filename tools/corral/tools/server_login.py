@@ -43,6 +43,7 @@ class ServerLogin:
         ask: Ask the person when a login is needed; else it is an error that says so, with `advice`.
         user: Whose login it is, where several people's are kept in one place.
         environ: Where `${VAR}` in the client's id and secret is looked up; this process's environment when None.
+        scopes: What is asked for beside what the server names.
         port: Of the redirect; any free one when 0, kept once the client is registered.
         timeout: Seconds for the person.
     """
@@ -57,6 +58,7 @@ class ServerLogin:
     dpop: bool = False
     port: int = 0
     timeout: float = _LOGIN_TIME
+    scopes: tuple[str, ...] = ()
     client_assertion: Assertion | None = field(default=None, repr=False)
     grant: Grant | None = None
     store: TokenStore | None = None
