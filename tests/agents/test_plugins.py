@@ -312,6 +312,9 @@ async def test_a_veto_of_the_run_the_model_or_the_answer_ends_it_with_the_reason
         assert (result.reason, result.outputs) == (StopReason.DENIED, None)
         assert "closed today" in result.detail
         assert SENT == []
+    result = await agent(hook("before_run", lambda inputs: Replace({"other": 1}))).run("go")
+    assert (result.reason, result.outputs) == (StopReason.DENIED, None)
+    assert "unknown input 'other'" in result.detail
     result = await agent(hook("after_run", lambda outputs: Veto("not said"))).run("go")
     assert (result.reason, result.outputs, result.text) == (StopReason.DENIED, None, "")
     result = await agent(hook("after_tool", lambda text: Veto("not seen"))).run("go")

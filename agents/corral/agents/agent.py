@@ -372,7 +372,7 @@ class Agent(dspy.Module):
         assembly = Assembly(given, life, mode)
         if not start.messages:
             start.messages.extend(opening(signature, role.demos))
-        inputs, refused = await assembly.enter(inputs)
+        inputs, refused = await assembly.enter(inputs, signature)
         # What is defined wrongly is said here, before anything is written.
         loop = assembly.loop(model, role, inputs, refused)
         life.begin(self.name, model.name, type(self).__name__)

@@ -15,6 +15,7 @@ from corral.agents.cells import Cells
 from corral.agents.collaborators import Collaborators
 from corral.agents.effects import Effects
 from corral.agents.ending import Progress
+from corral.agents.errors import DefinitionError
 from corral.agents.guards import Refused
 from corral.agents.hooks import Hooks, RunView
 from corral.agents.life import Life
@@ -76,12 +77,15 @@ class Assembly:
             named = tuple(f"{self._given.name}/{step}" for step in unknown)
             caller.below.add(usage, self.effects.gate.budget.spent, named)
 
-    async def enter(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Refused | None]:
+    async def enter(self, inputs: Mapping[str, Any], signature: TaskSignature) -> tuple[dict[str, Any], Refused | None]:
         """The inputs that the run may have, and why it may not have them."""
         try:
             given = await self.border.enter(inputs)
+            given = given if given == inputs else signature.bind(given)
         except Refused as error:
             return dict(inputs), error
+        except DefinitionError as error:
+            return dict(inputs), Refused("input", f"what guards and hooks have left of it does not fit: {error}")
         if given != inputs:
             self._life.inputs.clear()
             self._life.inputs.update(to_jsonable_python(given, fallback=str))

@@ -68,7 +68,7 @@ class RLM(Agent):
         life = Life.of(start, inputs, given.journal, given.sinks)
         assembly = Assembly(given, life, mode)
         effects = assembly.effects
-        inputs, refused = await assembly.enter(inputs)
+        inputs, refused = await assembly.enter(inputs, self.signature)
         life.begin(self.name, model.name, type(self).__name__)
         assembly.border.begun()
         assembly.introduce(Role(self.signature, self.predict.signature.instructions, (), self.actions), inputs)
