@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from dspy.lm15 import Request
 
 from corral.agents import Agent, CodeAct, DefinitionError, Journal, ReAct, Result, StopReason
+from corral.agents.agent import Start
+from corral.agents.steps import Codec, Effect, InlineSteps
 from corral.agents.testing import Call, Reply, scripted_lm
 from corral.policy import Approval, ApprovalRequest, Event, Limits, Policy, RunStarted, SecurityPolicy
 from corral.sandbox import MontyProvider
@@ -182,6 +185,39 @@ async def test_what_was_delegated_goes_with_its_run_when_the_journal_is_pruned(t
         assert journal.prune(0, keep=1) == 4
         assert {row["parent_run_id"] for row in journal.runs() if row["agent"] == "one"} == {kept.run_id}
         assert len(journal.runs()) == 4
+
+
+class Kept(InlineSteps):
+    """Steps that somebody else makes durable, such as a workflow engine: here, a dict."""
+
+    def __init__(self, run_id: str, stored: dict[str, Any]) -> None:
+        super().__init__(run_id)
+        self.stored = stored
+
+    async def call(self, name: str, fn: Any, *, codec: Codec[Any], effect: Effect) -> Any:
+        if name not in self.stored:
+            self.stored[name] = json.loads(json.dumps(codec.dump(await fn())))
+        return codec.load(self.stored[name])
+
+    def recorded(self, name: str) -> Any | None:
+        return self.stored.get(name)
+
+    async def record(self, name: str, data: Any) -> None:
+        self.stored[name] = data
+
+
+async def test_steps_that_somebody_else_keeps_hold_those_of_children_too() -> None:
+    world, stored = World(), dict[str, Any]()
+    result = await world.team("react").start("go", {}, Start(run_id="r", steps=Kept("r", stored)))
+    asked = world.asked.copy()
+    kept = dict(stored)
+    for name in stored:
+        if name.startswith("tool/"):  # as if it had died before the boss heard of its children
+            del kept[name]
+    again = await world.team("react").start("go", {}, Start(run_id="r", steps=Kept("r", kept)))
+    assert world.did == Counter(ann=1, bob=1, cec=1)
+    assert world.asked == asked
+    assert (again.outputs, again.spent) == (result.outputs, result.spent)
 
 
 async def test_a_child_that_alone_has_a_journal_is_kept_and_goes_on_alone(tmp_path: Path) -> None:
