@@ -12,12 +12,17 @@ from corral.policy import (
     Action,
     Integrity,
     Label,
+    Limits,
     Policy,
     PolicyFileError,
+    Quota,
+    Rate,
     SecurityPolicy,
+    Tracing,
     Verdict,
     check,
     diff,
+    diff_settings,
     explain,
     read_cases,
     run_cases,
@@ -223,3 +228,29 @@ def test_presets_do_what_their_names_say(name: str, reads: Verdict, sends: Verdi
 def test_there_is_no_other_preset() -> None:
     with pytest.raises(PolicyFileError, match="there are developer, paranoid, readonly, unattended"):
         Policy.preset("yolo")
+
+
+def test_a_difference_beside_the_rules_is_told_and_which_way_it_goes() -> None:
+    rate = Rate(resource="tool:*", calls=5, seconds=60)
+    quota = Quota(resource="tool:*", of="bytes", most=5, seconds=60)
+    strict = Policy(
+        limits=Limits(steps=5, tokens=10),
+        repeats=3,
+        rates=[rate],
+        quotas=[quota],
+        redact="personal",
+        provenance=Tracing(underived="deny", untraced="deny", lexical_plan=True, directory=["ann"]),
+    )
+    lax = Policy(
+        limits=Limits(steps=9),
+        redact="off",
+        provenance=Tracing.model_validate({"directory": ["eve"], "manifests": {"m": "mail"}}),
+    )
+    told = {(change.name, change.is_looser) for change in diff_settings(strict, lax)}
+    both = {("provenance.directory", True), ("provenance.directory", False)}
+    names = ("limits.steps", "limits.tokens", "repeats", "rates", "quotas", "redact", "provenance.manifests.m")
+    orders = ("provenance.underived", "provenance.untraced", "provenance.lexical_plan")
+    assert told == both | {(name, True) for name in (*names, *orders)}
+    back = {(change.name, change.is_looser) for change in diff_settings(lax, strict)}
+    assert back == both | {(name, False) for name in (*names, *orders)}
+    assert diff_settings(strict, strict) == []

@@ -108,9 +108,11 @@ def test(ctx: click.Context, file: str, cases: Path) -> None:
 def diff(ctx: click.Context, old: str, new: str) -> None:
     """Say what NEW judges otherwise than OLD. Exit status 1 if it lets more happen."""
     from corral.policy import diff as changes_of
+    from corral.policy import diff_settings
 
     with explained():
-        changes = changes_of(read_policy(old), read_policy(new))
+        before, now = read_policy(old), read_policy(new)
+    changes = [*changes_of(before, now), *diff_settings(before, now)]
     for change in changes:
         click.echo(printable(str(change)))
     if not changes:

@@ -53,6 +53,7 @@ from corral.policy.rates import Rate, RateLimits, Repeats
 from corral.policy.redaction import Finding, Redactor
 from corral.policy.rule import SecurityPolicy, compile_pattern
 from corral.policy.sealed import ChainedAudit, load_key
+from corral.policy.settings import SettingChange, diff_settings
 from corral.policy.sinks import FLOORS, Sinks
 from corral.policy.traces import Endorsement, Traces
 from corral.policy.tracing import Tracing
@@ -134,6 +135,7 @@ __all__ = [
     "SecurityPolicy",
     "ServerLogged",
     "Sink",
+    "SettingChange",
     "Sinks",
     "Spend",
     "StepStarted",
@@ -152,6 +154,7 @@ __all__ = [
     "check",
     "compile_pattern",
     "diff",
+    "diff_settings",
     "explain",
     "load_key",
     "propose_manifest",
