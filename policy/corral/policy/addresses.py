@@ -11,13 +11,14 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["Undecidable", "host_of", "host_pattern", "mail_domain", "path_of"]
+__all__ = ["Undecidable", "host_of", "host_pattern", "is_public", "mail_domain", "path_of"]
 
 
 class Undecidable(Exception):
     """A condition could not be evaluated for this action; the policy fails closed."""
 
 
+_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*")
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _MAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@([A-Za-z0-9.-]{1,253})")
@@ -60,6 +61,21 @@ def _ip(host: str) -> str:
         return str(ipaddress.ip_address(host))
     except ValueError:
         raise Undecidable(f"the host {host!r} is an address in an unusual form") from None
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is of the open Internet: not of this machine, a private network, a link (where clouds keep
+    the credentials of machines), a group, or one that carries another address, which may be any.
+
+    Raises:
+        ValueError: It is no IP address.
+    """
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed in _TRANSLATED or parsed.sixtofour or parsed.teredo:
+            return False
+        parsed = parsed.ipv4_mapped or parsed
+    return parsed.is_global and not parsed.is_multicast
 
 
 def host_pattern(operand: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from corral.policy.addresses import Undecidable, host_of
+from corral.policy.addresses import Undecidable, host_of, is_public
 
 if TYPE_CHECKING:
     import h11
@@ -86,7 +86,7 @@ class Resolver:
             OSError: The name has none.
         """
         found = await self._addresses(destination.host)
-        open_ones = [each for each in found if _is_public(each) or _names(named, each, destination)]
+        open_ones = [each for each in found if is_public(each) or _names(named, each, destination)]
         if not open_ones:
             raise Refused(
                 f"{destination} is at {', '.join(found)}, which is no public address and is named by no rule "
@@ -130,15 +130,3 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_public(text: str) -> bool:
-    address = ipaddress.ip_address(text.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address):
-        if address in _TRANSLATED or address.sixtofour or address.teredo:
-            return False  # they carry another address, which may be any
-        address = address.ipv4_mapped or address
-    return address.is_global and not address.is_multicast
-
-
-_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")

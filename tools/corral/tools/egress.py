@@ -13,13 +13,13 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from corral.policy.addresses import is_public
 from corral.tools.address import is_loopback, is_metadata
 
 __all__ = ["REFUSED", "find_fault_of_way", "goes_by_proxy", "guarded", "guarded_sync"]
 
 REFUSED: Final = "refused: "
 """How the message of a `ConnectError` begins that stands for an address to which nothing may be sent."""
-_TRANSLATED: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
 def guarded(library: Any, *, allow_private: bool) -> Any:
@@ -96,18 +96,9 @@ def _is_written_down(host: str) -> bool:
 def _find_fault(text: str, allow_private: bool) -> str | None:
     if is_metadata(text):
         return "where clouds keep the credentials of machines"
-    if not allow_private and not _is_public(text):
+    if not allow_private and not is_public(text):
         return "which is inside this machine or network; allow_private lets it be used"
     return None
-
-
-def _is_public(text: str) -> bool:
-    address = ipaddress.ip_address(text.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address):
-        if address in _TRANSLATED or address.sixtofour or address.teredo:
-            return False  # they carry another address, which may be any
-        address = address.ipv4_mapped or address
-    return address.is_global and not address.is_multicast
 
 
 def _resolve(host: str) -> list[str]:
