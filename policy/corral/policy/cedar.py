@@ -35,7 +35,7 @@ def to_cedar(policy: Policy) -> str:
         parts.append("// the default is to ask: what no policy below mentions is denied here\n")
     if policy.provenance.underived != "off" or policy.quotas or policy.rates or policy.repeats is not None:
         parts.append(
-            "// provenance, rates, quotas and repeats can't be said here: these policies alone let more happen\n"
+            "// provenance, rates, quotas and repeats are not said here: by themselves, these let more happen\n"
         )
     for place, rule in enumerate(policy.rules):
         parts.append("\n".join(_rule(rule, rule.id or f"rules[{place}]")))
