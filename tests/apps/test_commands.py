@@ -141,6 +141,18 @@ def test_a_policy_is_explained_checked_compared_and_exported(corral: Corral, tmp
     assert tested.stdout.endswith("1 passed, 1 failed\n")
 
 
+def test_manifests_are_held_against_the_tools_that_are_there(corral: Corral, tmp_path: Path, config: str) -> None:
+    tools = "{get_current_time: {effect: read}, get_weather: {effect: read}}"
+    (tmp_path / "p.yaml").write_text(f"provenance: {{manifests: {{time: {{tools: {tools}}}, mail: mail}}}}\n")
+    done = corral("policy", "check", "p.yaml", "--mcp-config", config)
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "provenance.manifests: there is no server mail",
+        "provenance.manifests.time: the server has no tool get_weather",
+        "tool:time/convert_time: no manifest describes it",
+    ]
+
+
 def test_rules_are_proposed_from_what_a_run_did(corral: Corral, tmp_path: Path, config: str) -> None:
     def script(body: dict[str, object], number: int) -> Reply:
         return Reply(calls=[Call("time_get_current_time", {"timezone": "UTC"})]) if number == 0 else Reply("noon")

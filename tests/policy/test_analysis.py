@@ -239,7 +239,9 @@ def test_a_difference_beside_the_rules_is_told_and_which_way_it_goes() -> None:
         rates=[rate],
         quotas=[quota],
         redact="personal",
-        provenance=Tracing(underived="deny", untraced="deny", lexical_plan=True, directory=["ann"]),
+        provenance=Tracing(
+            underived="deny", untraced="deny", lexical_plan=True, directory=["ann"], plan=frozenset({"tool:m/send"})
+        ),
     )
     lax = Policy(
         limits=Limits(steps=9),
@@ -249,7 +251,7 @@ def test_a_difference_beside_the_rules_is_told_and_which_way_it_goes() -> None:
     told = {(change.name, change.is_looser) for change in diff_settings(strict, lax)}
     both = {("provenance.directory", True), ("provenance.directory", False)}
     names = ("limits.steps", "limits.tokens", "repeats", "rates", "quotas", "redact", "provenance.manifests.m")
-    orders = ("provenance.underived", "provenance.untraced", "provenance.lexical_plan")
+    orders = ("provenance.underived", "provenance.untraced", "provenance.lexical_plan", "provenance.plan")
     assert told == both | {(name, True) for name in (*names, *orders)}
     back = {(change.name, change.is_looser) for change in diff_settings(lax, strict)}
     assert back == both | {(name, False) for name in (*names, *orders)}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -30,6 +31,7 @@ from corral.policy import (
     SecurityPolicy,
     Sinks,
     Traces,
+    Tracing,
     Verdict,
     schema_hash,
 )
@@ -289,6 +291,23 @@ def test_a_frozen_plan_denies_other_tools_with_effects_and_lets_reads_pass() -> 
     read(provenance, EVIL)
     with pytest.raises(ValueError, match="after something untrusted"):
         provenance.freeze(["tool:mail/send"])
+
+
+def test_a_plan_of_the_policy_holds_whatever_was_read(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("provenance: {plan: ['tool:mail/pay', 'tool:mail/send']}\n")
+    (tmp_path / "p.yaml").write_text(
+        "include: [base.yaml]\nprovenance: {manifests: {mail: mail}, plan: ['tool:mail/pay', 'tool:mail/delete']}\n"
+    )
+    tracing = Policy.load(tmp_path / "p.yaml").provenance
+    assert tracing.plan == {"tool:mail/pay"}
+    provenance = tracing.start()
+    provenance.user("Pay Bob and mail Ann")
+    read(provenance, EVIL)
+    assert provenance.plan == {"tool:mail/pay"}
+    assert verdict(provenance, "send", to="Ann") is Verdict.DENY
+    again = tracing.start(provenance.traces)
+    assert verdict(again, "send", to="Ann") is Verdict.DENY
+    assert Tracing().start(provenance.traces).plan is None
 
 
 def test_a_lexical_plan_denies_what_the_users_words_do_not_ask_for() -> None:

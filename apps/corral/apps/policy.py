@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import anyio
 import click
 
 from corral.apps.assembly import make_toolbox, read_policy
 from corral.apps.failures import Exit, explained, fail
 from corral.apps.terminal import printable
+
+if TYPE_CHECKING:
+    from corral.policy import Policy
+    from corral.tools import Toolbox
 
 __all__ = ["policy"]
 
@@ -29,22 +34,48 @@ def policy() -> None:
 
 @policy.command()
 @click.argument("file", metavar="FILE|PRESET")
+@click.option("--mcp-config", type=click.Path(path_type=Path), help="Hold its manifests against these servers' tools.")
 @click.pass_context
-def check(ctx: click.Context, file: str) -> None:
-    """Say what is odd about FILE: shadowed, contradictory, unreachable, expired rules. Exit status 1 if any."""
+def check(ctx: click.Context, file: str, mcp_config: Path | None) -> None:
+    """Say what is odd about FILE: shadowed, contradictory, unreachable, expired rules. Exit status 1 if any.
+
+    With the servers at hand, also what a manifest describes and no server has, and which tools have no manifest: what
+    the policy can't explain about those, it takes for untrusted.
+    """
     from corral.policy import PolicyFileError
     from corral.policy import check as find
 
     with explained():
         try:
-            found = find(read_policy(file))
+            read = read_policy(file)
         except PolicyFileError as error:
             raise fail("\n".join(error.all), Exit.BAD_INPUT) from error
+        found = [str(finding) for finding in find(read)]
+        if mcp_config is not None:
+            found += anyio.run(_held_against, read, make_toolbox(mcp_config, strict=True))
     for finding in found:
-        click.echo(printable(str(finding)))
+        click.echo(printable(finding))
     if not found:
         click.echo("nothing odd")
     ctx.exit(Exit.ERROR if found else Exit.DONE)
+
+
+async def _held_against(read: Policy, toolbox: Toolbox) -> list[str]:
+    """What the policy's manifests and the servers' tools disagree about."""
+    async with toolbox:
+        tools = {tool.resource for tool in toolbox.tools}
+    servers = {resource.partition("/")[0].removeprefix("tool:") for resource in tools}
+    manifests = read.provenance.manifests
+    described = {f"tool:{server}/{name}" for server, manifest in manifests.items() for name in manifest.tools}
+    return [
+        *(f"provenance.manifests: there is no server {server}" for server in sorted(manifests.keys() - servers)),
+        *(
+            f"provenance.manifests.{server}: the server has no tool {name}"
+            for server in sorted(manifests.keys() & servers)
+            for name in manifests[server].missing({tool.removeprefix(f"tool:{server}/") for tool in tools})
+        ),
+        *(f"{tool}: no manifest describes it" for tool in sorted(tools - described)),
+    ]
 
 
 @policy.command()

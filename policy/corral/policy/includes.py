@@ -35,6 +35,7 @@ class _TracingFile(BaseModel):
     directory: list[str] = []
     untraced: Literal["ask", "deny"] = "ask"
     lexical_plan: bool = False
+    plan: frozenset[str] | None = None
 
     def read_in(self, path: Path) -> Tracing:
         """What it says, with the manifests that it names.

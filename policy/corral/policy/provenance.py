@@ -42,6 +42,7 @@ class Provenance:
         directory: Endorsed by an administrator: names, addresses, accounts, "@example.org" for all addresses there,
             "//www.example.org" for all URLs there.
         sinks: What arguments must derive from.
+        plan: The tools with effects that may be used at all; made by whoever made this, before anything was read.
         traces: What was taken in before; this adds to them.
     """
 
@@ -52,11 +53,13 @@ class Provenance:
         directory: Iterable[str] = (),
         sinks: Sinks | None = None,
         traces: Traces | None = None,
+        plan: frozenset[str] | None = None,
     ) -> None:
         self.manifests = manifests or Manifests()
         self.sinks = sinks or Sinks()
         self.traces = traces or Traces()
         self._directory = frozenset(normalise(entry) for entry in directory)
+        self._plan = plan
 
     @property
     def seen(self) -> Label:
@@ -75,8 +78,11 @@ class Provenance:
 
     @property
     def plan(self) -> frozenset[str] | None:
-        """The tools the run may still use, once `freeze` was called."""
-        return self.traces.plan
+        """The tools with effects that the run may still use; None is no plan."""
+        frozen = self.traces.plan
+        if frozen is None or self._plan is None:
+            return self._plan if frozen is None else frozen
+        return self._plan & frozen
 
     @property
     def tainted(self) -> bool:

@@ -70,6 +70,11 @@ def _trusted(old: Policy, new: Policy) -> Iterator[SettingChange]:
     before, now = set(old.provenance.directory), set(new.provenance.directory)
     yield from (SettingChange("provenance.directory", "none", entry, True) for entry in sorted(now - before))
     yield from (SettingChange("provenance.directory", entry, "none", False) for entry in sorted(before - now))
+    planned, plans = old.provenance.plan, new.provenance.plan
+    if planned != plans:
+        said = [str(sorted(plan)) if plan is not None else "none" for plan in (planned, plans)]
+        is_looser = plans is None or (planned is not None and not plans <= planned)
+        yield SettingChange("provenance.plan", *said, is_looser=is_looser)
     had, has = old.provenance.manifests, new.provenance.manifests
     for server in sorted(had.keys() | has.keys()):
         if had.get(server) != has.get(server):

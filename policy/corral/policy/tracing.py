@@ -33,6 +33,8 @@ class Tracing(BaseModel):
             there, "//www.example.org" for all URLs there.
         untraced: "deny" refuses instead of asking where no person could check where a value comes from; see `Sinks`.
         lexical_plan: Deny, and don't ask about, what the user's own words don't ask for; see `Sinks`.
+        plan: The tools with effects that a run may use at all, such as "tool:mail/send"; others are denied, and nobody
+            is asked. It was made before any run read anything, so that no text can widen it. None is no plan.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +44,7 @@ class Tracing(BaseModel):
     directory: list[str] = []
     untraced: Literal["ask", "deny"] = "ask"
     lexical_plan: bool = False
+    plan: frozenset[str] | None = None
 
     @field_validator("manifests", mode="before")
     @classmethod
@@ -61,6 +64,7 @@ class Tracing(BaseModel):
             directory=self.directory or other.directory,
             untraced="deny" if "deny" in (self.untraced, other.untraced) else "ask",
             lexical_plan=self.lexical_plan or other.lexical_plan,
+            plan=_both(self.plan, other.plan),
         )
 
     def joined(self, other: Tracing) -> Tracing:
@@ -78,6 +82,7 @@ class Tracing(BaseModel):
             directory=[*self.directory, *(entry for entry in other.directory if entry not in self.directory)],
             untraced="deny" if "deny" in (self.untraced, other.untraced) else "ask",
             lexical_plan=self.lexical_plan or other.lexical_plan,
+            plan=_both(self.plan, other.plan),
         )
 
     def start(self, traces: Traces | None = None) -> Provenance:
@@ -85,11 +90,16 @@ class Tracing(BaseModel):
         sinks = Sinks(
             lexical_plan=self.lexical_plan, underived=_VERDICTS[self.underived], untraced=_VERDICTS[self.untraced]
         )
-        return Provenance(Manifests(self.manifests), directory=self.directory, sinks=sinks, traces=traces)
+        manifests = Manifests(self.manifests)
+        return Provenance(manifests, directory=self.directory, sinks=sinks, traces=traces, plan=self.plan)
 
 
 def _stricter(*given: Underived) -> Underived:
     return next(level for level in _STRICTEST_FIRST if level in given)
+
+
+def _both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
+    return one & other if one is not None and other is not None else one if other is None else other
 
 
 def _built_in(server: str, name: str) -> Manifest:
