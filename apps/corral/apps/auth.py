@@ -16,7 +16,7 @@ import anyio
 import click
 
 from corral.apps.assembly import read_settings, setting, token_store
-from corral.apps.failures import Exit, explained, fail
+from corral.apps.failures import Exit, fail
 from corral.apps.targets import Target, Targets
 from corral.apps.terminal import printable
 
@@ -145,13 +145,15 @@ def logout(target: str | None, mcp_config: Path | None, everything: bool) -> Non
 
 
 def _run(work: Callable[[], Any]) -> Any:
-    from corral.tools import TokenError
+    """Run it; failures end as everywhere, without importing the rooms that have no part in a login."""
+    from corral.tools import TokenError, ToolError
 
-    with explained():
-        try:
-            return anyio.run(work)
-        except TokenError as error:  # what the world did, and not what was written
-            raise fail(printable(str(error)), Exit.ERROR) from error
+    try:
+        return anyio.run(work)
+    except (TokenError, OSError) as error:  # what the world did, and not what was written
+        raise fail(printable(str(error)), Exit.ERROR) from error
+    except ToolError as error:
+        raise fail(printable(str(error)), Exit.BAD_INPUT) from error
 
 
 def _targets(config: Path | None) -> Targets:
