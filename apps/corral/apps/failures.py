@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -34,17 +35,30 @@ def explained() -> Generator[None]:
 
     What the user has to mend is bad input; what the world did is an error. Bugs of ours pass, with their traceback.
     """
-    from corral.agents import AgentError, DefinitionError
+    try:
+        yield
+    except (BrokenPipeError, click.ClickException, click.exceptions.Exit):
+        raise
+    except Exception as error:  # looked at below: what is not one of the rooms' passes on
+        status = _status_of(error)
+        if status is None:
+            raise
+        raise fail(str(error), status) from error
+
+
+def _status_of(error: Exception) -> Exit | None:
+    # Imported only now, and not at all where no agent was made: DSPy alone takes half a second.
     from corral.memory import MemoryFault
     from corral.policy import PolicyError, PolicyFileError
     from corral.sandbox import SandboxError
     from corral.tools import ToolError
 
-    try:
-        yield
-    except (DefinitionError, PolicyFileError, ToolError) as error:
-        raise fail(str(error), Exit.BAD_INPUT) from error
-    except BrokenPipeError:
-        raise
-    except (AgentError, MemoryFault, PolicyError, SandboxError, OSError) as error:
-        raise fail(str(error), Exit.ERROR) from error
+    bad_input: tuple[type[Exception], ...] = (PolicyFileError, ToolError)
+    failures: tuple[type[Exception], ...] = (MemoryFault, PolicyError, SandboxError, OSError)
+    if "corral.agents" in sys.modules:
+        from corral.agents import AgentError, DefinitionError
+
+        bad_input, failures = (*bad_input, DefinitionError), (*failures, AgentError)
+    if isinstance(error, bad_input):
+        return Exit.BAD_INPUT
+    return Exit.ERROR if isinstance(error, failures) else None
