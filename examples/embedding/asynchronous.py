@@ -1,14 +1,14 @@
-"""Several runs at once on one agent and one budget: MODEL=openai/gpt-4o-mini python asynchronous.py"""
+"""Several runs at once on one agent and one budget: CORRAL_MODEL=openai/gpt-4o-mini python asynchronous.py"""
 
 import asyncio
-import os
+from os import environ
 
 from corral.agents import ModelSpec, ReAct
 from corral.policy import Limits
 
 
 async def main() -> None:
-    model = ModelSpec(model=os.environ["MODEL"], api_base=os.environ.get("API_BASE"))
+    model = ModelSpec(model=environ.get("CORRAL_MODEL", "openai/gpt-4o-mini"), api_base=environ.get("CORRAL_API_BASE"))
     async with ReAct("animal -> food", lm=model) as agent:
         held = agent.within(Limits(steps=10))  # for all of them together
         results = await asyncio.gather(*(held.run(animal=name) for name in ("horse", "goat")))

@@ -1,6 +1,6 @@
-"""An agent in a plain program: MODEL=openai/gpt-4o-mini python sync.py"""
+"""An agent in a plain program: CORRAL_MODEL=openai/gpt-4o-mini python sync.py"""
 
-import os
+from os import environ
 
 from corral.agents import ModelSpec, ReAct
 from corral.tools import tool
@@ -12,6 +12,6 @@ def stock(item: str) -> int:
     return {"hay": 7, "oats": 0}[item]
 
 
-model = ModelSpec(model=os.environ["MODEL"], api_base=os.environ.get("API_BASE"))
+model = ModelSpec(model=environ.get("CORRAL_MODEL", "openai/gpt-4o-mini"), api_base=environ.get("CORRAL_API_BASE"))
 result = ReAct("question -> answer, count: int", [stock], lm=model).run_sync("How much hay is there?")
 print(result.outputs if result.ok else result.reason)

@@ -1,7 +1,7 @@
-"""An agent behind FastAPI, streaming: MODEL=openai/gpt-4o-mini uvicorn web:app"""
+"""An agent behind FastAPI, streaming: CORRAL_MODEL=openai/gpt-4o-mini uvicorn web:app"""
 
 import json
-import os
+from os import environ
 
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
@@ -9,7 +9,10 @@ from fastapi.responses import StreamingResponse
 from corral.agents import ModelSpec, ReAct
 
 app = FastAPI()
-agent = ReAct("question -> answer", lm=ModelSpec(model=os.environ["MODEL"], api_base=os.environ.get("API_BASE")))
+agent = ReAct(
+    "question -> answer",
+    lm=ModelSpec(model=environ.get("CORRAL_MODEL", "openai/gpt-4o-mini"), api_base=environ.get("CORRAL_API_BASE")),
+)
 
 
 @app.get("/ask")

@@ -112,6 +112,16 @@ def test_lines_say_what_is_expected_and_a_script_is_given_their_inputs(corral: C
     assert "c: error the task has no input 'beast'; it has animal" in done.stderr
 
 
+def test_a_task_that_was_changed_is_run_again(corral: Corral, tmp_path: Path) -> None:
+    with ScriptedServer(echo) as server:
+        command = ("batch", "tasks.jsonl", "--model", "openai/m", "--api-base", server.url)
+        for text in ("say one", "say two", "say two"):
+            (tmp_path / "tasks.jsonl").write_text(json.dumps({"id": "a", "task": text}) + "\n")
+            done = corral(*command)
+    assert "1 had a result already" in done.stderr
+    assert [result["outputs"]["answer"] for result in results(tmp_path / "tasks.jsonl")] == ["I say one", "I say two"]
+
+
 def test_two_batches_never_write_the_same_results(corral: Corral, tasks: Path, tmp_path: Path) -> None:
     with (tmp_path / "tasks.jsonl.results.jsonl").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)

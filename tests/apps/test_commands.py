@@ -275,6 +275,16 @@ def test_a_tool_that_changed_since_it_was_locked_is_shown_and_withheld(
     assert names == ["time_get_current_time", "read_result"]
 
 
+def test_without_servers_nothing_is_locked_or_listed(corral: Corral, tmp_path: Path) -> None:
+    for command in (("lock",), ("list",), ("call", "x")):
+        done = corral("tools", *command)
+        assert done.returncode == 2
+        assert "there is no mcp.json here; give --mcp-config FILE" in done.stderr
+    (tmp_path / "mcp.json").write_text('{"mcpServers": {}}')
+    assert "has no tools to lock" in corral("tools", "lock").stderr
+    assert not (tmp_path / "tools.lock").exists()
+
+
 def test_tools_are_found_by_words(corral: Corral, config: str) -> None:
     found = corral("tools", "search", "current time", "-k", "1", "--mcp-config", config)
     assert found.stdout.startswith("time_get_current_time")

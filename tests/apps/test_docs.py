@@ -18,7 +18,7 @@ def block(language: str) -> str:
 
 
 def test_the_task_file_of_the_docs(corral: Corral, tmp_path: Path) -> None:
-    (tmp_path / "task.yaml").write_text(block("yaml").replace(", cost_usd: 0.05", ""))
+    (tmp_path / "task.yaml").write_text(block("yaml"))
     with ScriptedServer(["Hay.", "ordered 5"]) as server:
         where = ("--model", "openai/m", "--api-base", server.url)
         done = corral("run", "-f", "task.yaml", "--input", "animal=goat", "--input", "count=5", *where)

@@ -88,6 +88,15 @@ def test_a_python_function_is_a_task(corral: Corral, tmp_path: Path) -> None:
     assert "'animals'" in missing.stderr
 
 
+def test_what_a_function_raises_is_one_sentence_with_its_line(corral: Corral, tmp_path: Path) -> None:
+    (tmp_path / "task.py").write_text("def task(agent):\n    return {}['nope']\n")
+    where = ("run", "-f", "task.py", "--model", "openai/m", "--api-base", "http://127.0.0.1:9/v1")
+    done = corral(*where, "--output-format", "json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["unmet"] == ["task.py:2: KeyError: 'nope'"]
+    assert "Traceback" not in corral(*where).stderr
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -14,7 +14,12 @@ FOLDER = Path(__file__).parents[2] / "examples" / "embedding"
 
 
 def run(name: str, server: ScriptedServer, home: Path) -> str:
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "MODEL": "openai/m", "API_BASE": server.url}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "CORRAL_MODEL": "openai/m",
+        "CORRAL_API_BASE": server.url,
+    }
     done = subprocess.run(
         [sys.executable, FOLDER / name], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
@@ -43,8 +48,8 @@ def test_a_stream(tmp_path: Path) -> None:
 
 async def test_a_web_application(monkeypatch: pytest.MonkeyPatch) -> None:
     with ScriptedServer(["Rayleigh scattering."]) as server:
-        monkeypatch.setenv("MODEL", "openai/m")
-        monkeypatch.setenv("API_BASE", server.url)
+        monkeypatch.setenv("CORRAL_MODEL", "openai/m")
+        monkeypatch.setenv("CORRAL_API_BASE", server.url)
         names: dict[str, Any] = {}
         exec(compile((FOLDER / "web.py").read_text(), "web.py", "exec", dont_inherit=True), names)
         transport = httpx.ASGITransport(names["app"])
@@ -68,10 +73,10 @@ def test_a_notebook(tmp_path: Path) -> None:
         "    done.raise_error()\n"
         "    print('=>', done.result)\n"
     )
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "MODEL": "openai/m"}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "CORRAL_MODEL": "openai/m"}
     with ScriptedServer(["A mathematician.", "Still."]) as server:
         done = subprocess.run(
-            [sys.executable, program, FOLDER / "notebook.ipynb"], env={**environment, "API_BASE": server.url},
+            [sys.executable, program, FOLDER / "notebook.ipynb"], env={**environment, "CORRAL_API_BASE": server.url},
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
     assert [line for line in done.stdout.splitlines() if line.startswith("=>")] == [

@@ -101,10 +101,6 @@ async def _run_one(
             ledger.add(task, await _plain(agent, task, retries, ledger))
     except AgentError as error:
         ledger.refuse(task, str(error))
-    except Exception as error:  # a function of the user's may raise anything: it is this task's, the others go on
-        if script is None:
-            raise
-        ledger.refuse(task, f"{type(error).__name__}: {error}")
     finally:
         room.release()
 

@@ -43,10 +43,15 @@ class Ledger:
             self._started_path.unlink(missing_ok=True)  # a new batch: what an older one started is not looked for
         self._results = _open(path)
         known = _lines(path)
-        self._done = {str(line["id"]) for line in known if line.get("ok")}
+        digests = {task.id: task.digest for task in tasks}
+        good = {str(line["id"]): line.get("task") for line in known if line.get("ok")}
+        # One whose line has changed since is another task.
+        self._done = {name for name, digest in good.items() if digest is None or digest == digests.get(name)}
         ended = {line.get("run_id") for line in known}
         self._cut_off = {
-            str(line["id"]): str(line["run_id"]) for line in _lines(self._started_path) if line["run_id"] not in ended
+            str(line["id"]): str(line["run_id"])
+            for line in _lines(self._started_path)
+            if line["run_id"] not in ended and line.get("task") == digests.get(str(line["id"]))
         }
         self._started = self._started_path.open("a", encoding="utf-8")
         self.left_out = sum(task.id in self._done for task in tasks)
@@ -69,7 +74,7 @@ class Ledger:
 
     def start(self, task: BatchTask, run_id: str) -> None:
         """Note that a task is about to be run."""
-        self._started.write(json.dumps({"id": task.id, "run_id": run_id}) + "\n")
+        self._started.write(json.dumps({"id": task.id, "run_id": run_id, "task": task.digest}) + "\n")
         self._started.flush()
 
     def add(self, task: BatchTask, outcome: Outcome) -> None:
@@ -91,6 +96,7 @@ class Ledger:
             "tokens": tokens,
             "cost_usd": cost,
             "seconds": round(sum(result.seconds for result in results), 3),
+            "task": task.digest,
         }
         self.tokens += tokens
         self._cost = None if cost is None or self._cost is None else self._cost + cost

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 import anyio
 from pydantic_core import to_jsonable_python
 
-from corral.agents import Agent, AgentFile, DefinitionError, Result, Session
+from corral.agents import Agent, AgentError, AgentFile, DefinitionError, Result, Session
 from corral.apps.check import Check
 from corral.apps.taskfile import TaskFile
 from corral.policy import Limits
@@ -157,6 +158,10 @@ class PythonTask:
                 returned = await anyio.to_thread.run_sync(lambda: self.function(held, **inputs))
         except AssertionError as error:
             return Outcome(None, (), (str(error) or "an assertion of the script does not hold",))
+        except AgentError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the function is the user's, and may raise anything
+            return Outcome(None, (), (_told(error, self.function),))
         shown: Any = to_jsonable_python(returned, fallback=str)
         return Outcome(shown if isinstance(returned, Mapping) else {"answer": shown}, (), ())
 
@@ -235,6 +240,14 @@ def _facts(results: tuple[Result, ...]) -> dict[str, Any]:
         "run.cost_usd": None if None in costs else sum(cost or 0.0 for cost in costs),
         "run.seconds": sum(result.seconds for result in results),
     }
+
+
+def _told(error: Exception, function: Any) -> str:
+    """What a function of the user raised, and where in its file."""
+    file = inspect.getsourcefile(function)
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    where = f"{Path(file).name}:{lines[-1]}: " if file and lines else ""
+    return f"{where}{type(error).__name__}: {error}"
 
 
 def _value(outputs: Mapping[str, Any]) -> Any:

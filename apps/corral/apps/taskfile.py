@@ -90,7 +90,8 @@ class TaskFile(BaseModel):
         try:
             return read(path, cls)
         except PolicyFileError as error:
-            raise DefinitionError(f"{path}:{error.line or 1}: {error.problem}") from None
+            where = f"{path}:{error.line}" if error.line else str(path)
+            raise DefinitionError(f"{where}: {error.problem}") from None
 
     def with_inputs(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The inputs, some of them replaced.

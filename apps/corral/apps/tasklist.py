@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,11 +23,13 @@ class BatchTask:
     Attributes:
         id: The line's number, if it has none.
         expect: Of its outputs, by name.
+        digest: Of the line, by which a task that was changed is known.
     """
 
     id: str
     inputs: dict[str, Any]
     expect: dict[str, Check]
+    digest: str
 
 
 def read_tasks(path: Path) -> list[BatchTask]:
@@ -62,8 +65,9 @@ def _task(line: str, number: int) -> BatchTask:
     if not isinstance(value, dict):
         raise ValueError("this is not a JSON object")
     inputs = dict(cast("dict[str, Any]", value))
+    digest = sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
     name = str(inputs.pop("id", number))
-    return BatchTask(name, inputs, _checks(inputs.pop("expect", {})))
+    return BatchTask(name, inputs, _checks(inputs.pop("expect", {})), digest)
 
 
 def _checks(given: Any) -> dict[str, Check]:

@@ -22,12 +22,22 @@ __all__ = ["tools"]
 
 T = TypeVar("T")
 
+DEFAULT = Path("mcp.json")
+
+
+def _config(ctx: click.Context, parameter: click.Parameter, given: Path | None) -> Path:
+    """The file that is configured, or else the one that `corral mcp add` writes."""
+    found = given or setting("mcp_config", DEFAULT)()
+    if given is None and not found.exists():
+        raise click.UsageError(f"there is no {found} here; give --mcp-config FILE, or make one with `corral mcp add`")
+    return found
+
+
 _CONFIG = click.option(
     "--mcp-config",
     type=click.Path(path_type=Path),
-    default=setting("mcp_config"),
-    required=True,
-    help="A JSON file with mcpServers.",
+    callback=_config,
+    help="A JSON file with mcpServers; by default what is configured, or mcp.json.",
 )
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -156,6 +166,8 @@ def lock_tools(mcp_config: Path, file: Path) -> None:
     from corral.tools import lock
 
     async def locked(toolbox: Toolbox) -> int:
+        if not toolbox.tools:
+            raise fail(f"{mcp_config} has no tools to lock; a lock of none would withhold all", Exit.BAD_INPUT)
         return len(lock(toolbox.tools, file).definitions)
 
     click.echo(f"{file}: {_with_toolbox(mcp_config, locked, strict=True)} tools")

@@ -22,6 +22,7 @@ from corral.apps.assembly import (
     written_consent,
 )
 from corral.apps.failures import Exit
+from corral.apps.terminal import printable
 
 if TYPE_CHECKING:
     from corral.agents import Agent, AgentFile, ModelSpec
@@ -94,13 +95,13 @@ def _find_functions_in(folder: Path) -> None:
 
 
 def model_for(work: Work, options: dict[str, Any]) -> ModelSpec | None:
-    """The model of flags and settings; None where the agent's file may have one.
+    """The model of flags and settings; None where the agent's file has one.
 
     Raises:
         click.exceptions.Exit: There is none at all; how to name one was said on stderr.
     """
     model = model_of(read_settings(), options)
-    if model is None and work.agent is None:
+    if model is None and (work.agent is None or work.agent.model is None):
         click.echo(NO_MODEL, err=True)
         raise click.exceptions.Exit(Exit.BAD_INPUT)
     return model
@@ -115,7 +116,7 @@ def make_unattended(
         given: What else `make_agent` takes.
     """
     by_file = work.agent is not None and options["policy_file"] is None
-    return make_agent(
+    agent = make_agent(
         # Strict: a script that lacks its tools should stop, not do something else.
         make_toolbox(options["mcp_config"], strict=True, pins=LOCK, results=read_settings().results),
         read_settings(),
@@ -128,3 +129,11 @@ def make_unattended(
         folder=work.folder,
         **given,
     )
+    stack.callback(_tell_what_is_missing, agent)
+    return agent
+
+
+def _tell_what_is_missing(agent: Agent) -> None:
+    """Say on stderr which tools were withheld, and which sources failed, while the agent did without them."""
+    for name, problem in agent.toolbox.failures.items():
+        click.echo(printable(f"corral: {name}: {problem}"), err=True)

@@ -13,6 +13,8 @@ from corral.policy.policy import Policy
 
 __all__ = ["Explanation", "Remark", "explain"]
 
+_WOULD = {"allow": "allow it", "ask": "ask a person"}
+
 
 @dataclass(frozen=True, slots=True)
 class Remark:
@@ -82,7 +84,13 @@ def _changes(policy: Policy, action: Action, judgement: Judgement, remarks: tupl
             said.append("a rule must allow it, for none does")
         return said
     near = [
-        f"rule {r.rule} would allow it, if it held that {r.detail}" for r in remarks if r.outcome == "does not match"
+        f"rule {r.rule} would {_WOULD[r.effect]}, if it held that {r.detail}"
+        for r in remarks
+        if r.effect != "deny" and r.outcome == "does not match"
     ]
-    near += [f"rule {r.rule} would allow it, had it not expired {r.detail}" for r in remarks if r.outcome == "expired"]
+    near += [
+        f"rule {r.rule} would {_WOULD[r.effect]}, had it not expired {r.detail}"
+        for r in remarks
+        if r.effect != "deny" and r.outcome == "expired"
+    ]
     return near or [f"a rule such as resource: {action.resource}, actions: [{action.verb}], effect: allow"]
