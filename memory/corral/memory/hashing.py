@@ -65,9 +65,10 @@ class HashingEmbedder:
         found = self._words.get(word)
         if found is None:
             grams = list(_grams(f"<{word}>"))
-            hashed = [(*self._slot(word), 1.0), *((*self._slot(gram), 1 / math.sqrt(len(grams))) for gram in grams)]
-            slots = np.array([slot for slot, _, _ in hashed], np.intp)
-            found = slots, np.array([sign * weight for _, sign, weight in hashed])
+            hashed = [self._slot(part) for part in (word, *grams)]
+            values = np.array([sign for _, sign in hashed])
+            values[1:] /= math.sqrt(len(grams)) if grams else 1.0
+            found = np.array([slot for slot, _ in hashed], np.intp), values
             if len(self._words) < _MAX_CACHED:
                 self._words[word] = found
         if count == 1:

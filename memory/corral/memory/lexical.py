@@ -9,7 +9,7 @@ from typing import Final
 
 __all__ = ["STOPWORDS", "content_words", "fingerprint", "index_text", "index_word", "words"]
 
-_WORD: Final = re.compile(r"[^\W_]+(?:['\u2019][a-z]+)?")
+_WORD: Final = re.compile(r"([^\W_]+)(?:['\u2019][a-z]+)?")
 _ACCENT: Final = re.compile("[\u0300-\u036f]")
 _MAX_QUERY_WORDS: Final = 48
 
@@ -24,7 +24,7 @@ STOPWORDS: Final = frozenset(_FUNCTION_WORDS.split())
 
 def words(text: str) -> list[str]:
     """The words of `text`, lower case, without a possessive or contracted ending."""
-    return [re.split("['\u2019]", word, maxsplit=1)[0] for word in _WORD.findall(text.lower())]
+    return _WORD.findall(text.lower())
 
 
 def content_words(query: str) -> list[str]:
