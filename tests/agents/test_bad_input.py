@@ -14,6 +14,7 @@ import dspy
 import pytest
 
 from corral.agents import Agent, CodeAct, DefinitionError, Journal, JournalError, ModelSpec, ReAct, StopReason
+from corral.agents.guards import Length
 from corral.agents.testing import Call, Fault, Reply, ScriptedServer, scripted_lm
 from corral.policy import Limits, Policy, RunFinished, SecurityPolicy
 from corral.sandbox import DockerProvider, MontyProvider, SandboxProvider
@@ -82,6 +83,33 @@ async def test_of_two_limits_the_stricter_holds_wherever_it_stands() -> None:
         before = len(engine.requests)
         result = await ReAct("question -> answer", [add], lm=lm, policy=policy, limits=limits).run("?")
         assert (result.reason, len(engine.requests) - before) == (StopReason.STEPS, steps)
+
+
+@pytest.mark.parametrize(
+    ("given", "takes"),
+    [
+        ({"tools": ["x"]}, "a list of functions, tools, agents"),
+        ({"tools": [add, 3]}, "a list of functions, tools, agents"),
+        ({"output_guards": ["x"]}, "a list of guards"),
+        ({"input_guards": [Length]}, "a list of guards"),
+        ({"input_guards": Length(5)}, "a list of guards"),
+        ({"plugins": [3]}, "a list of Hooks"),
+        ({"plugins": "tidy"}, "a list of Hooks"),
+        ({"sinks": [print]}, "a list of objects with `def emit"),
+        ({"skills": "skills"}, "a list of folders and MCP servers"),
+        ({"skills": [3]}, "a list of folders and MCP servers"),
+        ({"untrusted_inputs": "question"}, "a list of names"),
+    ],
+)
+def test_what_can_t_be_a_collaborator_is_said_when_the_agent_is_made(given: Any, takes: str) -> None:
+    (name,) = given
+    with pytest.raises(DefinitionError, match=f"^{name}=.*: it takes {takes}"):
+        ReAct("question -> answer", **given)
+
+
+async def test_without_a_model_it_is_said_where_one_may_be_named() -> None:
+    with pytest.raises(DefinitionError, match=r"lm=.*or name one in the agent file or with --model"):
+        await ReAct("question -> answer").run("?")
 
 
 async def test_a_model_that_is_down_ends_the_run_with_what_is_known() -> None:

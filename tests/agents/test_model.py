@@ -58,8 +58,8 @@ async def test_a_missing_key_is_told_in_words_of_ours(monkeypatch: pytest.Monkey
     with pytest.raises(DefinitionError) as caught:
         await ReAct("question -> answer", lm="openai/gpt-4o-mini").run("?")
     assert str(caught.value) == (
-        "the model openai/gpt-4o-mini can't be used: no key is set; set OPENAI_API_KEY, or give it one with "
-        "ModelSpec(api_key=...)"
+        "the model openai/gpt-4o-mini can't be used: no key is set; set OPENAI_API_KEY "
+        "(or ModelSpec(api_key=...) in code)"
     )
 
 

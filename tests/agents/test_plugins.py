@@ -376,5 +376,5 @@ async def test_what_hooks_decided_is_not_decided_again_when_a_run_is_resumed(tmp
 def test_what_is_no_plugin_is_said() -> None:
     with pytest.raises(DefinitionError, match="there is no plugin 'nope'"):
         agent("nope")
-    with pytest.raises(DefinitionError, match=r"is no corral\.agents\.Hook"):
+    with pytest.raises(DefinitionError, match="it takes a list of Hooks"):
         agent(object())

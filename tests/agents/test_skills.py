@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from langchain_core.tools import StructuredTool
 
-from corral.agents import DefinitionError, ReAct, Result, Skills, lock_skills
+from corral.agents import AgentFile, DefinitionError, ReAct, Result, Skills, lock_skills
 from corral.agents.testing import Call, Reply, ScriptedEngine, scripted_lm
 from corral.policy import Integrity, Label, ToolReturned
 from corral.tools import LangChainTools, MCPServer, StdioServer, Toolbox, tool
@@ -194,12 +194,25 @@ async def test_what_is_not_there_is_said(tmp_path: Path, recorder: Recorder) -> 
     (tmp_path / "hay" / "figure.bin").write_bytes(b"\xff\xfe\x00")
     _, _, (said,) = await reads(recorder, {"skill": "hay", "path": "figure.bin"}, skills=[tmp_path])
     assert "is no text" in said.content
-    async with Toolbox(Skills(tmp_path / "nowhere")) as box:
-        assert "there is no folder" in box.failures["skills"]
-    async with Toolbox(Skills(tmp_path, lock=tmp_path / "hay" / "SKILL.md")) as box:
-        assert "is no lock file" in box.failures["skills"]
+    with pytest.raises(DefinitionError, match="is no lock file"):
+        Skills(tmp_path, lock=tmp_path / "hay" / "SKILL.md")
     with pytest.raises(DefinitionError, match="one of its sources"):
         ReAct("q -> a", Toolbox(), skills=[tmp_path])
+
+
+def test_a_folder_without_skills_is_said_when_the_agent_is_made(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError, match=r"there is no folder .*nope"):
+        ReAct("q -> a", skills=[tmp_path / "nope"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DefinitionError, match="empty holds no skill"):
+        ReAct("q -> a", skills=[tmp_path / "empty"])
+    file = tmp_path / "agents" / "agent.yaml"
+    file.parent.mkdir()
+    file.write_text("skills: [nope]\n")
+    with pytest.raises(DefinitionError, match=r"there is no folder .*agents/nope"):
+        AgentFile.load(file).make(file.parent)
+    skill(file.parent / "nope")  # beside the file, not in the folder that the program runs in
+    AgentFile.load(file).make(file.parent)
 
 
 async def test_what_a_project_says_to_agents_stands_in_the_prompt_if_it_is_asked_for(tmp_path: Path) -> None:

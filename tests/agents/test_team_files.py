@@ -98,6 +98,7 @@ def test_an_unknown_kind_of_guard_is_said_with_its_line(tmp_path: Path) -> None:
 
 
 def test_what_was_made_in_code_is_not_left_out_of_a_file_without_a_word(tmp_path: Path) -> None:
+    (tmp_path / "SKILL.md").write_text("---\nname: hay\n---\n")
     written = AgentFile.of(ReAct("q -> a", skills=[tmp_path]))
     assert written.skills == [str(tmp_path)]
     for agent in (ReAct("q -> a", output_guards=[Length(5)]), ReAct("q -> a", plugins=[Hook()])):

@@ -96,7 +96,7 @@ class Agent(dspy.Module):
         agents_md: A file with what a project says to agents, or a folder with an AGENTS.md; it is read now.
 
     Raises:
-        DefinitionError: The signature or the model can't be used.
+        DefinitionError: The signature, the model or a collaborator can't be used.
     """
 
     actions = Actions.TOOLS
@@ -134,7 +134,19 @@ class Agent(dspy.Module):
         agents_md: str | Path | None = None,
     ) -> None:
         super().__init__()  # pyright: ignore[reportUnknownMemberType] - DSPy's own is not annotated
-        check_collaborators(policy=policy, limits=limits, memory=memory, approver=approver, tools=tools)
+        check_collaborators(
+            policy=policy,
+            limits=limits,
+            memory=memory,
+            approver=approver,
+            tools=tools,
+            sinks=sinks,
+            untrusted_inputs=untrusted_inputs,
+            input_guards=input_guards,
+            output_guards=output_guards,
+            plugins=plugins,
+            skills=skills,
+        )
         read = TaskSignature.of(signature)
         self.predict: Any = dspy.Predict(signature)
         self._read: tuple[Any, TaskSignature] | None = (self.predict.signature, read)
@@ -399,7 +411,9 @@ class CodeAct(Agent):
 def _current_model(predict: Any) -> Model:
     lm: Any = predict.lm or _dspy_settings().lm
     if lm is None:
-        raise DefinitionError("there is no model: pass lm=..., for example Agent(..., lm='openai/gpt-4o-mini')")
+        raise DefinitionError(
+            "there is no model: pass lm=..., such as lm='openai/m', or name one in the agent file or with --model"
+        )
     return Model(lm)
 
 

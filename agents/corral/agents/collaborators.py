@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import SecretStr
 
@@ -91,6 +91,21 @@ class Collaborators:
 _DEFAULTS = {"steps": 30, "depth": 4}
 """For agents whose limits name none: enough for most tasks, and an end for those that go round in circles."""
 
+_GUARDS = "a list of guards of corral.agents.guards, such as Length(500)"
+
+
+def _all_are(given: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(given, Iterable) and not isinstance(given, str) and all(map(fits, cast("Iterable[Any]", given)))
+
+
+def _is_tool(given: Any) -> bool:
+    return isinstance(given, Tool | ToolSource | Member) or callable(given)
+
+
+def _is_guard(given: Any) -> bool:
+    return isinstance(given, Guard)
+
+
 _NEEDED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "policy": (
         lambda given: isinstance(given, Policy | Layers),
@@ -103,8 +118,26 @@ _NEEDED: dict[str, tuple[Callable[[Any], bool], str]] = {
         "an object with `async def decide(self, request: ApprovalRequest) -> Approval`",
     ),
     "tools": (
-        lambda given: isinstance(given, Iterable) and not isinstance(given, str),
-        "a list of tools, or a Toolbox",
+        lambda given: isinstance(given, Toolbox) or _all_are(given, _is_tool),
+        "a list of functions, tools, agents and sources such as MCPServer(...), or a Toolbox",
+    ),
+    "skills": (
+        lambda given: isinstance(given, Skills) or _all_are(given, lambda one: isinstance(one, str | Path | MCPServer)),
+        "a list of folders and MCP servers, or Skills(...)",
+    ),
+    "input_guards": (lambda given: _all_are(given, _is_guard), _GUARDS),
+    "output_guards": (lambda given: _all_are(given, _is_guard), _GUARDS),
+    "plugins": (
+        lambda given: _all_are(given, lambda one: isinstance(one, str | Hook)),
+        "a list of Hooks and of names that installed packages offer",
+    ),
+    "sinks": (
+        lambda given: _all_are(given, lambda one: callable(getattr(one, "emit", None))),
+        "a list of objects with `def emit(self, event: Event) -> None`",
+    ),
+    "untrusted_inputs": (
+        lambda given: _all_are(given, lambda one: isinstance(one, str)),
+        "a list of names of inputs",
     ),
 }
 

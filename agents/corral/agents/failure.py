@@ -91,5 +91,5 @@ def one_line(error: BaseException) -> str:
 def _without_internals(said: str, status: int | None) -> str:
     """What the user can do, in our words: lm15 speaks of its own configuration."""
     if (key := _NO_KEY.search(said)) is not None:
-        return f"no key is set; set {key[1].rstrip(',')}, or give it one with ModelSpec(api_key=...)"
+        return f"no key is set; set {key[1].rstrip(',')} (or ModelSpec(api_key=...) in code)"
     return f"{said}; see that its key is right and may use this model" if status in (401, 403) else said

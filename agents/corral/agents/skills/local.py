@@ -14,7 +14,7 @@ from corral.agents.errors import DefinitionError
 from corral.agents.skills.frontmatter import BadSkill, about, read_frontmatter
 from corral.policy import Integrity, Label
 
-__all__ = ["LocalSkill", "list_local", "lock_skills", "read_lock"]
+__all__ = ["LocalSkill", "check_folder", "list_local", "lock_skills", "read_lock"]
 
 _BODY = "SKILL.md"
 _MOST_FILES = 1000
@@ -62,6 +62,16 @@ class LocalSkill:
         except UnicodeDecodeError:
             raise BadSkill(f"its file {path!r} is no text") from None
         return read_frontmatter(text)[1] if path == _BODY else text
+
+
+def check_folder(place: Path) -> None:
+    """See that there is something to take skills from, whether or not it can be offered.
+
+    Raises:
+        DefinitionError: There is no such folder, or no skill in it.
+    """
+    if next(_folders(place), None) is None:
+        raise DefinitionError(f"{place} holds no skill: neither a {_BODY} nor a folder with one")
 
 
 def list_local(place: Path, lock: Mapping[str, Mapping[str, str]]) -> tuple[list[LocalSkill], dict[str, str]]:

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from corral.agents.errors import DefinitionError
 from corral.agents.skills.frontmatter import BadSkill
-from corral.agents.skills.local import LocalSkill, list_local, read_lock
+from corral.agents.skills.local import LocalSkill, check_folder, list_local, read_lock
 from corral.agents.skills.served import ServedSkill, list_served
 from corral.policy import Admission
 from corral.tools import Effect, MCPServer, Observation, Tool
@@ -32,6 +32,9 @@ class Skills:
             and gives its skills only, or its tools as well with `with_tools`.
         lock: What `lock_skills` wrote. A local skill in it is endorsed: its text is a directory's. One that differs
             from it is refused. All others are untrusted.
+
+    Raises:
+        DefinitionError: A folder is not there or holds no skill, or the lock can't be read.
     """
 
     def __init__(
@@ -48,6 +51,10 @@ class Skills:
         """One sentence for each skill that can't be offered, by its name."""
         if not places:
             raise DefinitionError("Skills takes folders or MCP servers")
+        for folder in self._folders:
+            check_folder(folder)
+        if lock is not None:
+            read_lock(lock)
 
     async def tools(self) -> list[Tool]:
         found = [tool for server in self._servers for tool in await server.tools()] if self._with_tools else []
