@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from dspy.primitives.code_interpreter import CodeExecutionError
 
-from corral.agents import CodeAct, Interpreter, ReAct
+from corral.agents import CodeAct, Interpreter, ReAct, Refusal
 from corral.agents.testing import Call, Reply, scripted_lm
 from corral.policy import (
     Action,
@@ -126,6 +126,9 @@ async def test_a_denied_tool_never_ran_and_the_model_is_told(recorder: Recorder)
     assert result.ok
     (returned,) = recorder.of(ToolReturned)
     assert returned.outcome == "denied"
+    (refusal,) = result.denied
+    assert refusal == Refusal("tool:local/act", refusal.reason)
+    assert "no rule of the policy allows it" in refusal.reason
     refusals = [record for record in audit.records if record.entry == "refusal"]
     assert [record.resource for record in refusals] == ["tool:local/act"]
 
@@ -141,6 +144,7 @@ async def test_a_tool_denied_to_the_model_is_denied_to_its_code(recorder: Record
     assert log == []
     assert result.ok
     assert recorder.of(ToolReturned)[0].outcome == "denied"
+    assert [refusal.resource for refusal in result.denied] == ["tool:local/act"]
 
 
 async def test_denied_code_never_ran() -> None:
@@ -149,8 +153,9 @@ async def test_denied_code_never_ran() -> None:
     policy = Policy(rules=[SecurityPolicy(resource="model:*", actions=["generate"]),
                            SecurityPolicy(resource="tool:*", actions=["call"])])  # fmt: skip
     agent = CodeAct("question -> answer", [ran(log)], lm=lm, policy=policy, sandbox=MontyProvider())
-    await agent.run("?")
+    result = await agent.run("?")
     assert log == []
+    assert [refusal.resource for refusal in result.denied] == ["code:python"]
     assert "denied" in engine.requests[1].messages[-1].parts[0].content[0].text
 
 

@@ -192,6 +192,29 @@ async def test_a_denial_stays_a_denial_when_the_run_is_resumed(tmp_path: Path) -
     assert "denied" in str(again.messages[4].parts[0])
 
 
+@pytest.mark.parametrize("kind", ["react", "code"])
+async def test_what_was_denied_is_told_in_order_and_again_when_resumed(kind: str, tmp_path: Path) -> None:
+    send = SecurityPolicy(resource="tool:local/send", actions=["call"], effect="deny", reason="no mail today")
+    policy = Policy(rules=[*EVERYTHING.rules, send])
+    caught = (
+        "for name in ['ann', 'bob']:\n    try:\n        send(to=name)\n    except Exception as e:\n        print(e)"
+    )
+    turns = {
+        "react": [Reply(calls=[Call("send", {"to": "ann"}, "1"), Call("send", {"to": "bob"}, "2")])],
+        "code": [Reply(calls=[Call("python", {"code": caught}, "1")])],
+    }
+    more = [*turns[kind], Reply(calls=[Call("look" if kind == "react" else "python", {}, "3")]), Reply("None sent.")]
+    with Journal(tmp_path / "runs.sqlite3") as journal:
+        stopped = await make(kind, World(), journal, more, policy=policy, limits=Limits(steps=2)).run("go")
+        again = await make(kind, World(), journal, more, policy=policy, limits=Limits(steps=9)).resume(stopped.run_id)
+    assert (stopped.reason, again.reason) == (StopReason.STEPS, StopReason.DONE)
+    assert again.denied == stopped.denied
+    assert [(refusal.resource, "no mail today" in refusal.reason) for refusal in again.denied] == [
+        ("tool:local/send", True),
+        ("tool:local/send", True),
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "how"),
     [

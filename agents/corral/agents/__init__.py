@@ -42,7 +42,7 @@ from corral.agents.price import Price
 from corral.agents.prompt import Actions
 from corral.agents.quoting import quote
 from corral.agents.recorded import RecordedSteps
-from corral.agents.result import Result, StopReason
+from corral.agents.result import Refusal, Result, StopReason
 from corral.agents.rlm import RLM
 from corral.agents.session import Session
 from corral.agents.skills import Skills, lock_skills
@@ -96,6 +96,7 @@ __all__ = [
     "Refused",
     "Replace",
     "ReplayDiverged",
+    "Refusal",
     "Result",
     "Router",
     "RunView",

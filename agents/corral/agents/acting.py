@@ -13,7 +13,7 @@ from corral.agents.effects import Effects
 from corral.agents.ending import Progress
 from corral.agents.prompt import SUBMIT
 from corral.agents.protocol import Answer, Proposal
-from corral.agents.result import StopReason
+from corral.agents.result import Refusal, StopReason
 from corral.agents.toolcalls import ToolCalls
 from corral.tools import Toolbox
 
@@ -36,6 +36,7 @@ class Acting:
         self._effects = effects
         self._progress = progress
         self._found = 0
+        self._denied: list[tuple[int, Refusal]] = []
 
     async def act(self, proposals: Sequence[Proposal], seconds: float | None) -> list[Answer]:
         """Do all, within `seconds`.
@@ -44,8 +45,13 @@ class Acting:
             An answer for each, also for what was not done: a call without a result is an invalid prompt.
         """
         answers: list[Answer | None] = [None] * len(proposals)
-        with within(seconds):
-            await self._perform_all(proposals, answers)
+        self._denied.clear()
+        try:
+            with within(seconds):
+                await self._perform_all(proposals, answers)
+        finally:
+            # Calls at the same time end in any order; they are told in that of the proposals.
+            self._progress.denied.extend(refusal for _, refusal in sorted(self._denied, key=lambda each: each[0]))
         done = self._progress.reason is StopReason.DONE
         why = "not done: the task was submitted before it" if done else "not finished: the run's time is over"
         return self.refuse(proposals, why, answers)
@@ -110,11 +116,15 @@ class Acting:
         if readable and proposal.name == SUBMIT:
             return self._progress.submit(proposal)
         if readable and proposal.name == PYTHON.name and self._cells is not None:
-            return self._told(proposal, await self._cells.run(proposal.arguments))
+            outcome = await self._cells.run(proposal.arguments)
+            self._denied.extend((number, refusal) for refusal in outcome.denied)
+            return self._told(proposal, outcome)
         step = f"tool/{self._progress.steps}/{number}"
         outcome = await self._calls.make(proposal.name, proposal.arguments, proposal.id, step, problem=proposal.problem)
         if not outcome.is_error and isinstance(self._toolbox.get(proposal.name), HandOff):
             return self._progress.take_over(proposal, outcome.value)
+        if outcome.denied is not None:
+            self._denied.append((number, outcome.denied))
         if outcome.kind == "unknown":
             self._progress.unknown.append(step)
         return Answer(proposal, outcome.text, outcome.is_error)

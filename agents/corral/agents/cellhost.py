@@ -11,6 +11,7 @@ import anyio
 
 from corral.agents.errors import ReplayDiverged
 from corral.agents.recorded import RecordedSteps
+from corral.agents.result import Refusal
 from corral.agents.steps import Steps
 from corral.agents.toolcalls import ToolCalls
 from corral.tools import BadArguments, Toolbox
@@ -37,6 +38,7 @@ class CellHost:
         self.scope = anyio.CancelScope()
         self.again = again
         self.unknown: list[str] = []
+        self.denied: list[Refusal] = []
         self.diverged: ReplayDiverged | None = None
         self._toolbox = toolbox
         self._calls = calls
@@ -73,6 +75,8 @@ class CellHost:
             self._refused += 1
             if self._refused >= _MOST_REFUSED_CALLS:
                 self.scope.cancel()
+        if outcome.denied is not None:
+            self.denied.append(outcome.denied)
         if outcome.kind == "unknown":
             self.unknown.append(step)
         if outcome.is_error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from corral.agents.errors import ReplayDiverged
+from corral.agents.result import Refusal
 from corral.agents.steps import Codec, json_codec
 
 __all__ = ["CELL", "CellOutcome", "check_same"]
@@ -22,6 +23,7 @@ class CellOutcome:
         ran: Whether its code ran at all.
         names_kept: Whether names of earlier cells are still defined after it.
         unknown: Calls of it that were cut off by a crash, so that nobody knows what they did.
+        denied: What was refused of its calls, or the cell itself.
         printed: What it gave, if hooks made `text` of it.
     """
 
@@ -33,6 +35,7 @@ class CellOutcome:
     names_kept: bool = True
     unknown: tuple[str, ...] = ()
     printed: str | None = None
+    denied: tuple[Refusal, ...] = ()
 
     @property
     def own(self) -> str:

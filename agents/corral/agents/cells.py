@@ -14,6 +14,7 @@ from corral.agents.celloutcome import CELL, CellOutcome, check_same
 from corral.agents.effects import Effects
 from corral.agents.errors import ReplayDiverged
 from corral.agents.recorded import RecordedSteps
+from corral.agents.result import Refusal
 from corral.agents.signature import as_text
 from corral.agents.toolcalls import ToolCalls
 from corral.policy import BudgetExceeded, CellFinished, CellOutput, CellStarted, Denied, Emitter
@@ -164,20 +165,28 @@ class Cells:
                     again=host.again,
                 )
             except (Denied, BudgetExceeded) as error:
-                return CellOutcome(f"not run: {error}", is_error=True, error="denied", ran=False)
+                denied = (Refusal.of(error),) if isinstance(error, Denied) else ()
+                return CellOutcome(f"not run: {error}", is_error=True, error="denied", ran=False, denied=denied)
             except SandboxError as error:
                 await self.close()
                 lost = (
                     "the sandbox was lost, and with it what earlier cells defined; a new one starts with the next cell"
                 )
-                return CellOutcome(f"{error}; {lost}", is_error=True, error=type(error).__name__, names_kept=False)
+                return CellOutcome(
+                    f"{error}; {lost}",
+                    is_error=True,
+                    error=type(error).__name__,
+                    names_kept=False,
+                    denied=tuple(host.denied),
+                )
             if host.diverged is not None and not host.again:
                 raise host.diverged
             return self._told(execution, host)
         if isinstance(host.diverged, ReplayDiverged):
             raise host.diverged
         stopped = "the cell was stopped: it went on calling after it was refused"
-        return CellOutcome(stopped, is_error=True, error="stopped", unknown=tuple(host.unknown))
+        unknown, denied = tuple(host.unknown), tuple(host.denied)
+        return CellOutcome(stopped, is_error=True, error="stopped", unknown=unknown, denied=denied)
 
     def _told(self, execution: Execution, host: CellHost) -> CellOutcome:
         parts = [execution.output.rstrip("\n")] if execution.output else []
@@ -199,4 +208,5 @@ class Cells:
             error.kind.value if error else None,
             names_kept=execution.state_kept,
             unknown=tuple(host.unknown),
+            denied=tuple(host.denied),
         )

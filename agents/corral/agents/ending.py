@@ -8,7 +8,7 @@ from typing import Any
 
 from corral.agents.prompt import SUBMIT
 from corral.agents.protocol import Answer, Proposal
-from corral.agents.result import StopReason
+from corral.agents.result import Refusal, StopReason
 from corral.agents.signature import InvalidOutputs, TaskSignature
 from corral.policy import Usage
 
@@ -28,6 +28,7 @@ class Progress:
     detail: str = ""
     repairs: int = 0
     unknown: list[str] = field(default_factory=list[str])
+    denied: list[Refusal] = field(default_factory=list[Refusal])
 
     def end(self, reason: StopReason, detail: object) -> None:
         """End the run without more."""

@@ -28,7 +28,7 @@ from corral.agents.model import Model
 from corral.agents.prompt import SUBMIT, Offer
 from corral.agents.protocol import Proposal
 from corral.agents.remembering import Remembering
-from corral.agents.result import Result, StopReason
+from corral.agents.result import Refusal, Result, StopReason
 from corral.agents.translation import texts_of, to_text
 from corral.agents.written import is_quoted
 from corral.policy import (
@@ -134,6 +134,7 @@ class Loop:
         except BudgetExceeded as error:
             progress.end(StopReason(error.limit), error)
         except Denied as error:
+            progress.denied.append(Refusal.of(error))
             progress.end(StopReason.DENIED, error)
         except (WindowTooSmall, ContextOverflow) as error:
             progress.end(StopReason.CONTEXT, f"the task does not fit the model's context window: {error}")
@@ -349,4 +350,5 @@ class Loop:
             spent=self._budget.spent,
             label=self._effects.seen,
             noted=tuple(self._border.noted),
+            denied=tuple(progress.denied),
         )

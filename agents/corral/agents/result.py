@@ -10,7 +10,7 @@ from dspy.lm15 import Message
 
 from corral.policy import BudgetExceeded, Denied, Label, Spend, Usage
 
-__all__ = ["Result", "StopReason"]
+__all__ = ["Refusal", "Result", "StopReason"]
 
 
 class StopReason(StrEnum):
@@ -44,6 +44,23 @@ _LIMITS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Something that the model wanted and that did not happen, as the policy, a hook or a person refused it.
+
+    Attributes:
+        resource: As rules name it, such as "tool:mail/send".
+        reason: A sentence, with who refused it or which rule.
+    """
+
+    resource: str
+    reason: str
+
+    @classmethod
+    def of(cls, error: Denied) -> Refusal:
+        return cls(error.action.resource, error.judgement.reason)
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What a run came to.
 
@@ -63,6 +80,7 @@ class Result:
         spent: What it took from its budget, with all that was delegated.
         noted: What guards remarked on and let pass, "guard:NAME: why".
         label: Of the answer: the join of all that the model had read.
+        denied: Each refused tool call, cell and model call of its own, in order; agents below it keep their own.
         unknown: Steps that must not be repeated and were cut off, so that nobody knows what they did.
     """
 
@@ -82,12 +100,14 @@ class Result:
     spent: Spend = field(default_factory=Spend)
     label: Label = field(default_factory=Label.user)
     noted: tuple[str, ...] = ()
+    denied: tuple[Refusal, ...] = ()
 
     @classmethod
     def not_started(cls, run_id: str, error: Denied | BudgetExceeded) -> Result:
         """A run that was to be delegated, and was refused."""
         reason = StopReason(error.limit) if isinstance(error, BudgetExceeded) else StopReason.DENIED
-        return cls(run_id, reason, None, "", Usage(), 0, 0, 0.0, str(error))
+        denied = (Refusal.of(error),) if isinstance(error, Denied) else ()
+        return cls(run_id, reason, None, "", Usage(), 0, 0, 0.0, str(error), denied=denied)
 
     @property
     def ok(self) -> bool:

@@ -276,6 +276,8 @@ def _as_dspy(tool: Tool, calls: ToolCalls, bridge: _Bridge) -> Any:
         made += 1
         step = f"tool/{tool.name}/{made}"
         outcome = bridge.wait(calls.make(tool.name, arguments, step, step, cell="rlm"))
+        if outcome.denied is not None:
+            bridge.progress.denied.append(outcome.denied)
         if outcome.is_error:
             raise CodeExecutionError(outcome.text)
         return outcome.value
@@ -313,4 +315,5 @@ def _result(emitter: Emitter, effects: Effects, progress: Progress) -> Result:
         detail=progress.detail,
         spent=budget.spent,
         label=effects.seen,
+        denied=tuple(progress.denied),
     )

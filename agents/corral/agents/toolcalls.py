@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from corral.agents.effects import Effects
 from corral.agents.errors import UnknownOutcome
 from corral.agents.reports import CallReports
+from corral.agents.result import Refusal
 from corral.policy import BudgetExceeded, Denied, Emitter, Label, ToolCalled, ToolReturned
 from corral.tools import Artifacts, BadArguments, Observation, Tool, Toolbox, reporting
 
@@ -22,12 +23,14 @@ class Outcome:
     Attributes:
         kind: "ok", "error", "denied", "limit", or "unknown" where nobody knows whether it happened.
         value: What code is given for it: JSON.
+        denied: What was refused, where it was.
     """
 
     kind: str
     text: str
     label: Label
     value: Any = None
+    denied: Refusal | None = None
 
     @property
     def is_error(self) -> bool:
@@ -126,7 +129,7 @@ class ToolCalls:
         except BadArguments as error:
             return _refused("error", str(error))
         except Denied as error:
-            return _refused("denied", str(error))
+            return replace(_refused("denied", str(error)), denied=Refusal.of(error))
         except BudgetExceeded as error:
             return _refused("limit", f"not called: {error}")
         except UnknownOutcome as error:

@@ -62,6 +62,7 @@ def _run_summary(result: Result) -> dict[str, Any]:
         "outputs": to_jsonable_python(result.outputs, fallback=str),
         "text": result.text,
         "detail": result.detail,
+        "denied": [{"resource": refusal.resource, "reason": refusal.reason} for refusal in result.denied],
         "steps": result.steps,
         "tool_calls": result.tool_calls,
         "seconds": round(result.seconds, 3),
