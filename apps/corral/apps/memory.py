@@ -172,9 +172,19 @@ def forget(
     if as_json:
         click.echo(_json({"ids": receipt.ids, "copies": copies, "complete": receipt.complete}))
         return
-    erased = ", ".join(f"{count} {kind}" for kind, count in copies.items()) or "nothing"
+    erased = (
+        ", ".join(
+            f"{count} {kind}{'s' if count > 1 and kind in ('episode', 'fact') else ''}"
+            for kind, count in copies.items()
+        )
+        or "nothing"
+    )
     left = "" if receipt.complete else "; another process is reading, so the bytes go when it is done"
     click.echo(f"erased {erased}{left}")
+    if copies:
+        click.echo(
+            "corral: runs that said or recalled it are in the journal as before; see `corral runs prune`", err=True
+        )
 
 
 @memory.command()
