@@ -122,19 +122,45 @@ async def test_a_model_that_is_down_ends_the_run_with_what_is_known() -> None:
 
 @pytest.mark.parametrize("kind", ["react", "code", "text"])
 @pytest.mark.parametrize("says", ["", "{", "[[ ## tool_calls ## ]] nonsense", "```python\n(\n```", "\x00\ud83d"])
-async def test_a_model_that_says_garbage_for_ever_ends_at_the_limit(kind: str, says: str) -> None:
+async def test_a_model_that_says_garbage_for_ever_ends_by_itself(kind: str, says: str) -> None:
     lm, engine = scripted_lm([says], native=kind != "text")
-    limits = Limits(steps=8, seconds=20)
+    limits = Limits(steps=30, seconds=20)
     with anyio.fail_after(30):
         if kind == "code":
             agent: Agent = CodeAct("question -> total: int", lm=lm, limits=limits, sandbox=MontyProvider())
         else:
             agent = ReAct("question -> total: int", [add], lm=lm, limits=limits)
         result = await agent.run("?")
-    assert result.reason is StopReason.STEPS
+    runs = kind == "code" and says.startswith("```")  # code that fails is work; said once more, it is not run
+    assert (result.reason, len(engine.requests)) == (StopReason.INVALID, 5 + runs)
     assert result.outputs is None
-    assert len(engine.requests) == 8
     assert result.repairs >= 4
+    assert "5 answers in a row can't be used; the last: " in result.detail
+
+
+@pytest.mark.parametrize("kind", ["react", "code"])
+async def test_answers_that_don_t_fit_end_the_run_only_in_a_row(kind: str) -> None:
+    def wrong(number: int) -> Reply:
+        code = f"SUBMIT(total='about {number}')"
+        call = Call("submit", {"total": "many"}) if kind == "react" else Call("python", {"code": code})
+        return Reply(calls=[call])
+
+    def work(number: int) -> Reply:
+        call = Call("add", {"a": 1, "b": 2}) if kind == "react" else Call("python", {"code": "1 + 2"})
+        return Reply(calls=[call])
+
+    def agent(script: Any) -> Agent:
+        options: dict[str, Any] = {"lm": scripted_lm(script)[0], "policy": EVERYTHING}
+        if kind == "react":
+            return ReAct("question -> total: int", [add], **options)
+        return CodeAct("question -> total: int", [add], sandbox=MontyProvider(), **options)
+
+    result = await agent(lambda request, number: wrong(number)).run("?")
+    assert (result.reason, result.steps, result.ok) == (StopReason.INVALID, 5, False)
+    assert not result.reason.is_limit
+    assert "total" in result.detail
+    result = await agent(lambda request, number: work(number) if number % 5 == 4 else wrong(number)).run("?")
+    assert (result.reason, result.steps) == (StopReason.STEPS, 30)
 
 
 async def test_a_tool_that_hangs_ends_with_the_time_and_what_there_is(recorder: Recorder) -> None:

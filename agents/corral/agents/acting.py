@@ -110,7 +110,9 @@ class Acting:
         return tool is None or (tool.parallel and not isinstance(tool, HandOff))
 
     async def _perform(self, proposal: Proposal, number: int) -> Answer:
-        if proposal.problem or proposal.in_text:
+        if proposal.problem:
+            self._progress.reject(proposal.problem)
+        elif proposal.in_text:
             self._progress.repairs += 1
         readable = not proposal.problem
         if readable and proposal.name == SUBMIT:
@@ -119,6 +121,7 @@ class Acting:
             outcome = await self._cells.run(proposal.arguments)
             self._denied.extend((number, refusal) for refusal in outcome.denied)
             return self._told(proposal, outcome)
+        self._progress.worked |= readable
         step = f"tool/{self._progress.steps}/{number}"
         outcome = await self._calls.make(proposal.name, proposal.arguments, proposal.id, step, problem=proposal.problem)
         if not outcome.is_error and isinstance(self._toolbox.get(proposal.name), HandOff):
@@ -132,6 +135,7 @@ class Acting:
     def _told(self, proposal: Proposal, outcome: CellOutcome) -> Answer:
         self._progress.unknown.extend(outcome.unknown)
         if outcome.submitted is None:
+            self._progress.worked = True
             return Answer(proposal, outcome.text, outcome.is_error)
         answer = self._progress.submit(Proposal(proposal.id, SUBMIT, outcome.submitted))
         return Answer(proposal, f"{outcome.text}\nSUBMIT {answer.text}".lstrip(), answer.is_error)

@@ -14,6 +14,9 @@ from corral.policy import Usage
 
 __all__ = ["Progress"]
 
+_MOST_INVALID = 5
+"""Turns in a row that came to nothing but an answer that can't be used: more of them only cost more."""
+
 
 @dataclass
 class Progress:
@@ -29,17 +32,37 @@ class Progress:
     repairs: int = 0
     unknown: list[str] = field(default_factory=list[str])
     denied: list[Refusal] = field(default_factory=list[Refusal])
+    worked: bool = False
+    """Whether this turn did anything but answer."""
+    _rejected: str = ""
+    _invalid: int = 0
 
     def end(self, reason: StopReason, detail: object) -> None:
         """End the run without more."""
         self.reason, self.detail = reason, str(detail)
+
+    def reject(self, why: object) -> None:
+        """Note that what the model said can't be used."""
+        self.repairs += 1
+        self._rejected = str(why)
+
+    def end_turn(self) -> None:
+        """Count the turns that came to nothing, and end the run when they are too many."""
+        self._invalid = self._invalid + 1 if self._rejected and not self.worked else 0
+        if self.reason is None and self._invalid >= _MOST_INVALID:
+            self.end(StopReason.INVALID, f"{self._invalid} answers in a row can't be used; the last: {self._rejected}")
+        self.worked, self._rejected = False, ""
+
+    def forgive(self) -> None:
+        """Count anew: the model is asked in another way from now on."""
+        self._invalid = 0
 
     def submit(self, proposal: Proposal) -> Answer:
         """Take the outputs if they fit; the model is told if they don't."""
         try:
             self.outputs = self.signature.check(proposal.arguments)
         except InvalidOutputs as error:
-            self.repairs += 1
+            self.reject(error)
             return Answer(proposal, f"not accepted: {error}", is_error=True)
         self.reason = StopReason.DONE
         return Answer(proposal, "accepted")
@@ -77,7 +100,7 @@ class Progress:
                 raise InvalidOutputs("the answer was empty")
             self.outputs = self.signature.read_text(text)
         except InvalidOutputs as error:
-            self.repairs += 1
+            self.reject(error)
             how = "answer with text" if self.signature.text_output else f"call {SUBMIT} with the outputs"
             return f"{error}. Go on with the task, or, if you are done, {how}."
         self.reason = StopReason.DONE

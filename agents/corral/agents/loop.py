@@ -126,6 +126,7 @@ class Loop:
             self._talk.add_task(Message.user(await task.remembering.before()))
             while progress.reason is None:
                 await self._step()
+                progress.end_turn()
                 await self._leave()
             progress.detail = await task.remembering.after(progress.outputs) or progress.detail
         except asyncio.CancelledError:
@@ -246,6 +247,7 @@ class Loop:
     def _speak_text(self) -> None:
         """Go on in the text protocol: function calls don't work here."""
         self._progress.repairs += 1
+        self._progress.forgive()
         self._native = False
         self._offer = self._offers(False)
         self._meter = Meter(self._offer.system, ())
