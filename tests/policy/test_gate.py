@@ -109,7 +109,9 @@ async def test_a_denied_effect_never_runs_and_the_refusal_is_audited() -> None:
 
 
 async def test_an_ask_with_nobody_to_ask_names_the_parameter(asking_policy: Policy) -> None:
-    assert "approver=" in str(await refused(Gate(asking_policy)))
+    said = str(await refused(Gate(asking_policy)))
+    assert "approver=" in said
+    assert f"--yes-to {SEND.resource})" in said
 
 
 async def test_the_person_sees_what_is_asked_and_a_yes_lets_it_happen(asking_policy: Policy) -> None:

@@ -48,7 +48,7 @@ class Asking:
         if self._approver is None:
             why = "nobody can be asked in unattended mode"
             if self._attended:
-                why = "nobody can be asked here: pass approver=... (on the command line: --yes-to RESOURCE)"
+                why = f"nobody can be asked here: pass approver=... (on the command line: --yes-to {action.resource})"
             return Judgement(Verdict.DENY, f"{judgement.reason}; {why}", judgement.rule)
         self._emitter.emit(
             ApprovalAsked(

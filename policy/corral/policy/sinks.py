@@ -82,7 +82,10 @@ class Sinks:
         # What can't be traced comes first: it is the reason that may weigh more.
         why, traced = min(found, key=lambda objection: objection.traced)
         if not provenance.describes(action):
-            why += "; the tool has no manifest, so every argument counts"
+            why += (
+                "; the tool has no manifest, so every argument counts: describe it in provenance.manifests, "
+                "see `corral policy manifest`"
+            )
         if self.lexical_plan and self._outside_words(provenance, action, manifest):
             return Judgement(Verdict.DENY, f"{why}, and the user's text does not ask for such a call")
         verdict = self.underived if traced else max(self.underived, self.untraced)
