@@ -163,6 +163,7 @@ async def test_turns_can_be_taken_back() -> None:
     session = Session(ReAct("question -> answer", lm=lm))
     await session.run("first?")
     await session.run("second?")
+    assert session.rewindable == 2
     assert session.rewind() == 1
     await session.run("again?")
     assert [message.text for message in engine.requests[2].messages] == ["first?", "one", "again?"]
@@ -227,7 +228,9 @@ async def test_turns_of_an_earlier_process_can_be_taken_back(tmp_path: Path) -> 
         await session.run("first?")
         await session.run("second?")
         loaded = Session.load(agent, session.id)
+        assert loaded.rewindable == 2
         assert loaded.rewind() == 1
+        assert loaded.rewindable == 1
         await loaded.run("again?")
         again = Session.load(agent, session.id)
         assert again.messages == loaded.messages

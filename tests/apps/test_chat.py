@@ -270,6 +270,8 @@ def test_sessions_are_picked_rewound_copied_and_exported(
         for number, said in enumerate(("one", "two", "three")):
             terminal.type(said)
             terminal.see(f"answer {number}")
+        terminal.type("/rewind 99")
+        terminal.see("there are 3 turns to take back, so nothing was taken back")
         terminal.type("/rewind 2")
         terminal.see("2 turns taken back")
         terminal.type("/fork")

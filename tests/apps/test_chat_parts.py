@@ -27,7 +27,7 @@ from corral.apps.chat.modes import ChatMode
 from corral.apps.chat.paper import Paper
 from corral.apps.chat.pictures import PictureStore, Shown, inline
 from corral.apps.chat.screen import Screen
-from corral.apps.chat.shell import run_command
+from corral.apps.chat.shell import run_command, why_not
 from corral.apps.chat.sixel import to_sixel
 from corral.apps.chat.status import status_line
 from corral.apps.terminal import Progress, printable
@@ -38,12 +38,14 @@ from corral.policy import (
     CellFinished,
     CellOutput,
     CellStarted,
+    Denied,
     Gate,
     GrantScope,
     Intervened,
     Judgement,
     Label,
     MemoryAudit,
+    Mode,
     Policy,
     RunFinished,
     RunStarted,
@@ -446,3 +448,13 @@ def test_commands_and_paths_are_completed_and_unknown_commands_guessed(
     assert nearest("/tool", commands) == ["/tools"]
     assert nearest("/exot", commands) == ["/exit"]
     assert nearest("/zzz", commands) == []
+
+
+async def test_a_command_that_no_rule_allows_says_so_and_not_that_nobody_is_there() -> None:
+    with pytest.raises(Denied) as caught:
+        await run_command("ls", Gate(Policy.safe(), mode=Mode.UNATTENDED))
+    assert "unattended" in str(caught.value)
+    said = why_not(caught.value)
+    assert "unattended" not in said
+    assert said.startswith("denied: call tool:local/shell: ")
+    assert said.endswith("a rule must allow tool:local/shell")

@@ -48,6 +48,16 @@ def test_json_output_is_one_object(corral: Corral) -> None:
     assert summary["usage"]["input_tokens"] == 10
 
 
+def test_json_output_tells_what_was_refused(corral: Corral, tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text("rules: []\n")
+    where = ("--policy", "policy.yaml", "--output-format", "json")
+    with ScriptedServer(["hi"]) as server:
+        done = corral("run", "?", "--model", "openai/m", "--api-base", server.url, *where)
+    (denied,) = json.loads(done.stdout)["denied"]
+    assert denied["resource"] == "model:openai/m"
+    assert "no rule" in denied["reason"]
+
+
 def test_a_limit_ends_with_status_4(corral: Corral) -> None:
     with ScriptedServer([Reply(calls=[Call("nothing")])]) as server:
         done = corral("run", "?", "--model", "openai/m", "--api-base", server.url, "--max-steps", "2")

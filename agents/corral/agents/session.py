@@ -159,6 +159,14 @@ class Session:
             taken += 1
         return taken
 
+    @property
+    def rewindable(self) -> int:
+        """How many turns `rewind` can take back; a `compact` is one."""
+        count, before = len(self._turns), self._loaded
+        while before is not None:
+            count, before = count + 1, self._journal().record(before).previous
+        return count
+
     def _before_loaded(self) -> list[Message]:
         """The conversation before the last turn that came from the journal."""
         journal = self._journal()

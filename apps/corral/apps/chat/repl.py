@@ -15,7 +15,7 @@ from corral.apps.chat.handwork import handwork
 from corral.apps.chat.looking import looking
 from corral.apps.chat.mentions import with_files
 from corral.apps.chat.prompts import prompt_commands
-from corral.apps.chat.shell import run_command
+from corral.apps.chat.shell import run_command, why_not
 from corral.apps.chat.state import Chat
 from corral.apps.chat.turns import go_on, show_last, turns
 from corral.memory import MemoryFault
@@ -192,7 +192,7 @@ class Repl:
         try:
             output, status = await run_command(command, self._chat.shell)
         except Denied as error:
-            self._screen.warn(f"{error}; it runs only where a rule allows call {error.action.resource}")
+            self._screen.warn(why_not(error))
             return
         self._screen.say(output.rstrip("\n") or "(no output)")
         if status:

@@ -9,9 +9,9 @@ from contextlib import suppress
 
 import anyio
 
-from corral.policy import Action, Admission, Gate, Label
+from corral.policy import Action, Admission, Denied, Gate, Label
 
-__all__ = ["run_command"]
+__all__ = ["run_command", "why_not"]
 
 _RESOURCE = "tool:local/shell"
 _MOST_BYTES = 100_000
@@ -36,6 +36,15 @@ async def run_command(command: str, gate: Gate) -> tuple[str, int]:
         return await _run(command)
 
     return await gate.perform(action, effect)
+
+
+def why_not(error: Denied) -> str:
+    """Why a command was refused, for the person who typed it: nobody is asked about it, although somebody is there."""
+    reason = error.judgement.reason.partition("; nobody can be asked")[0]
+    return (
+        f"denied: {error.action.verb} {error.action.resource}: {reason}; "
+        f"a command that you type is not asked about: a rule must allow {error.action.resource}"
+    )
 
 
 async def _run(command: str) -> tuple[str, int]:

@@ -109,7 +109,12 @@ class _Turns:
         if number and (not number.isdecimal() or int(number) < 1):
             self._screen.warn("/rewind N, with a number of turns")
             return
-        taken = self._talk.session.rewind(int(number or 1))
+        session, wanted = self._talk.session, int(number or 1)
+        if wanted > (there := session.rewindable):
+            said = "is 1 turn" if there == 1 else f"are {there} turns"
+            self._screen.warn(f"there {said} to take back, so nothing was taken back")
+            return
+        taken = session.rewind(wanted)
         what = "turn" if taken == 1 else "turns"
         self._screen.say(f"{taken} {what} taken back; what was done to the world stays done", "dim")
 
