@@ -6,7 +6,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from corral.sandbox import DockerProvider, Limits, Sandbox, SandboxSpec, Sizes
+from corral.sandbox import DockerProvider, Limits, Sandbox, SandboxSpec, Sizes, pool
 from corral.sandbox.engine import Engine
 
 pytestmark = pytest.mark.docker
@@ -89,6 +89,23 @@ async def test_a_ready_session_that_died_is_not_handed_out(docker_image: None) -
             async with await provider.open() as other:
                 assert (await other.execute("1", timeout=5)).value == 1
                 assert other.id != sandbox.id
+
+
+async def test_no_session_is_made_ready_while_others_are_being_taken(
+    docker_image: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "BREATH", 1.0)
+    async with DockerProvider(sizes=Sizes(ready=3)) as provider, await provider.open():
+        place = provider._pool._places[Limits(), ""][0]  # pyright: ignore[reportPrivateUsage]
+        with anyio.fail_after(10):
+            while len(place._ready) < 3:  # pyright: ignore[reportPrivateUsage]
+                await anyio.lowlevel.checkpoint()
+            for left in (2, 1):
+                await provider.open()
+                await anyio.sleep(0.6)
+                assert len(place._ready) == left  # pyright: ignore[reportPrivateUsage]
+            while len(place._ready) < 3:  # pyright: ignore[reportPrivateUsage]
+                await anyio.lowlevel.checkpoint()
 
 
 async def test_a_warm_container_is_taken_for_a_new_key(docker_image: None) -> None:

@@ -20,7 +20,7 @@ from corral.sandbox.worker import Worker
 __all__ = ["Place", "Pool", "Sizes"]
 
 
-REHEARSAL, REHEARSALS = "print(1 + 1)\n1 + 1", 3
+REHEARSALS = ("print(1 + 1)\n1 + 1", "1 + 1", "print(1 + 1)\n1 + 1", "print(1 + 1)")
 REHEARSAL_TIMEOUT = 5.0
 """Seconds for one of them."""
 
@@ -57,6 +57,8 @@ class Place:
         self._wanted = ready
         self._ready: deque[Worker] = deque()
         self._filling: asyncio.Task[None] | None = None
+        self._taken = 0.0
+        """When a session was last taken, by the event loop's clock."""
 
     async def checkout(self) -> Worker:
         """A session with no names: one that is ready, else a new one; more are made ready behind it.
@@ -67,13 +69,16 @@ class Place:
         """
         worker = None
         while self._ready and worker is None:
-            first = self._ready.popleft()
+            first = self._ready.pop()  # the last to have run: the most of it is still in the processors' caches
             if first.dead is None:
                 worker = first
             else:
                 await self.container.discard(first)
         if worker is None:
             worker = await self.container.fork()
+        else:
+            worker.channel.expects_first = True
+        self._taken = asyncio.get_running_loop().time()
         self.fill()
         return worker
 
@@ -86,13 +91,20 @@ class Place:
         await asyncio.sleep(BREATH)
         try:
             while len(self._ready) < self._wanted and not self.container.lost:
+                await self._breathe()
                 worker = await self.container.fork()
                 # After a fork the first write to each page copies it, and a cell writes to hundreds: better now.
-                for _ in range(REHEARSALS):
-                    await RunningCell(worker, Host(), REHEARSAL_TIMEOUT, rehearsal=True).run(REHEARSAL, {})
+                for cell in REHEARSALS:
+                    await RunningCell(worker, Host(), REHEARSAL_TIMEOUT, rehearsal=True).run(cell, {})
                 self._ready.append(worker)
         except SandboxError:
             pass  # whoever needs a session will see why there is none
+
+    async def _breathe(self) -> None:
+        """Wait while sessions are being taken, as long as there are any."""
+        loop = asyncio.get_running_loop()
+        while self._ready and loop.time() < self._taken + BREATH:  # noqa: ASYNC110 - no event says that none was taken
+            await asyncio.sleep(BREATH)
 
     async def open_network(self, network: Network) -> None:
         """Give the sessions opened from now on a way out; those made ready have none, and end."""

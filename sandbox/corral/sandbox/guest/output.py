@@ -56,11 +56,12 @@ class Output:
         os.dup2(descriptor, 2)
         os.close(descriptor)
         self._limit = limit
-        self._open()
+        self._stream: io.TextIOWrapper | None = None
+        """Made by the first cell: a session that waits for one is smaller without."""
 
     def begin(self) -> None:
-        if self._stream.closed:
-            self._open()
+        if self._stream is None or self._stream.closed:
+            self._stream = self._open()
         sys.stdout = sys.stderr = self._stream
         os.lseek(STDOUT, 0, os.SEEK_SET)
         if self._raw.beyond:
@@ -69,13 +70,14 @@ class Output:
     def end(self) -> tuple[int, int, bytes]:
         """Bytes in the file, bytes beyond it, and the last of those."""
         try:
-            self._stream.flush()
+            if self._stream is not None:
+                self._stream.flush()
             size = os.lseek(STDOUT, 0, os.SEEK_CUR)
         except (OSError, ValueError):  # the cell closed the stream or the descriptor
             size = 0
         return size, self._raw.beyond, bytes(self._raw.tail[-self._limit :])
 
-    def _open(self) -> None:
+    def _open(self) -> io.TextIOWrapper:
         self._raw = _MiddleCut(self._limit)
         buffer = io.BufferedWriter(self._raw, 16 * 1024)
-        self._stream = io.TextIOWrapper(buffer, "utf-8", "backslashreplace", newline="\n", line_buffering=True)
+        return io.TextIOWrapper(buffer, "utf-8", "backslashreplace", newline="\n", line_buffering=True)
