@@ -64,6 +64,7 @@ def test_includes_add_up_and_the_stricter_holds(write: Write) -> None:
     assert both.provenance.model_dump(exclude={"manifests", "lexical_plan"}) == {
         "underived": "ask",
         "untraced": "deny",
+        "plan": None,
         "directory": ["bob", "ann"],
     }
     write("other.yaml", "provenance: {manifests: {m: git}}")
