@@ -292,3 +292,17 @@ async def test_a_conversation_is_made_shorter_by_hand() -> None:
     assert (said[0], said[-1]) == ("first?", "third?")
     assert session.rewind(2) == 2
     assert session.messages == whole
+
+
+async def test_memory_says_nothing_twice_that_stands_in_the_conversation(tmp_path: Path) -> None:
+    lm, engine = scripted_lm(["The hay is in the north barn.", "In the north barn.", "North."])
+    async with Memory(tmp_path / "memory") as memory:
+        agent = ReAct("question -> answer", lm=lm, memory=memory)
+        first = Session(agent)
+        await first.run("Where is the hay in the barn?")
+        await first.run("And where is the hay now?")
+        assert engine.requests[1].messages[-1].text == "And where is the hay now?"
+        await Session(agent).run("Where is the hay?")  # another conversation has none of it
+    recalled = engine.requests[2].messages[-1].text or ""
+    assert "The hay is in the north barn." in recalled
+    assert recalled.endswith("Where is the hay?")

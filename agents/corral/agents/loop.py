@@ -123,7 +123,8 @@ class Loop:
             if task.refused is not None:
                 raise task.refused
             self._talk.open()
-            self._talk.add_task(Message.user(await task.remembering.before()))
+            said = [text for message in task.messages for text in texts_of(message)]
+            self._talk.add_task(Message.user(await task.remembering.before(said)))
             while progress.reason is None:
                 await self._step()
                 progress.end_turn()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -30,8 +30,11 @@ class Remembering:
         self._effects = effects
         self._emitter = emitter
 
-    async def before(self) -> str:
+    async def before(self, said: Sequence[str] = ()) -> str:
         """The task as the model reads it: first what memory knows about it, marked as data.
+
+        Args:
+            said: The conversation so far; what was said in this session and still stands there is not recalled.
 
         Raises:
             AgentError: The memory can't be used.
@@ -45,6 +48,8 @@ class Remembering:
             return self._task
         except MemoryFault as error:
             raise AgentError(f"the memory can't be used: {error}") from error
+        here = self._scope.session
+        found = [one for one in found if one.session != here or not any(one.text in text for text in said)]
         self._emitter.emit(Recalled(query=self._task, count=len(found)))
         block = self._memory.render(found)
         return f"{block}\n\n{self._task}" if block else self._task
