@@ -11,6 +11,12 @@ def test_every_public_name_is_still_there() -> None:
     assert missing == []
 
 
+def test_every_name_that_is_exported_is_listed() -> None:
+    modules = sorted({name.rsplit(".", 1)[0] for name in NAMES})
+    exported = {f"{module}.{name}" for module in modules for name in importlib.import_module(module).__all__}
+    assert sorted(exported - set(NAMES)) == []
+
+
 def _is_public(module: str, name: str) -> bool:
     found = importlib.import_module(module)
     return name in found.__all__ and hasattr(found, name)
