@@ -376,3 +376,21 @@ async def test_what_is_too_large_to_send_is_an_error_in_the_cell(sandbox: Sandbo
         assert execution.error is not None
         assert "can be sent to the host" in execution.error.message
     assert (await sandbox.execute("1", timeout=5)).value == 1
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [('*"ab", 1', ["a", "b", 1]), ("(n := 3)", 3), ("1; 2", 2), ("n = 1; await __import__('asyncio').sleep(0, n)", 1)],
+)
+async def test_a_cell_of_one_line_is_what_a_notebook_takes(docker: DockerProvider, cell: str, value: object) -> None:
+    async with await docker.open() as sandbox:
+        execution = await sandbox.execute(cell, timeout=5)
+        assert (execution.value, execution.error) == (value, None)
+
+
+async def test_an_indented_cell_of_one_line_is_a_syntax_error(docker: DockerProvider) -> None:
+    async with await docker.open() as sandbox:
+        error = (await sandbox.execute("  1 + 1", timeout=5)).error
+        assert error is not None
+        assert error.kind is CellErrorKind.SYNTAX
+        assert "indent" in error.message

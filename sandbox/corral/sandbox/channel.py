@@ -16,7 +16,6 @@ __all__ = ["Channel"]
 
 CHUNK = 256 * 1024
 LINGER, VAIN = 150e-6, 16
-FIRST_LINGER = 400e-6
 BACKLOG = 1024**2
 """Bytes that may wait to be sent before we stop reading: a guest that asks and never listens gets no more answers."""
 
@@ -50,8 +49,6 @@ class Channel:
         self.closed = False
         self.lingers = True
         """Whether the other end writes at once, and not by way of this event loop."""
-        self.expects_first = False
-        """Whether the next cell is a session's first, which takes longer: it is waited for 400 microseconds."""
         self._loop = asyncio.get_running_loop()
         self._read(True)
 
@@ -96,14 +93,10 @@ class Channel:
         """Take in what comes within 150 microseconds: the end of a quick cell, the next call of a loop. That spares
         the event loop a round. After it came to nothing, it is not tried for a while.
         """
-        first, self.expects_first = self.expects_first, False
-        if not self.lingers:
+        if self._vain or not self.lingers:
+            self._vain -= self.lingers
             return
-        if self._vain and not first:
-            self._vain -= 1
-            return
-        self._vain = 0
-        until = time.perf_counter() + (FIRST_LINGER if first else LINGER)
+        until = time.perf_counter() + LINGER
         while not self.closed and time.perf_counter() < until:
             if self._readable():
                 return

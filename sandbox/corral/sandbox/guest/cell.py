@@ -85,6 +85,8 @@ class Interpreter:
 
 def _compile(code: str, filename: str) -> tuple[CodeType | None, CodeType | None]:
     try:
+        if (expression := _compile_expression(code, filename)) is not None:
+            return None, expression
         tree = ast.parse(code, filename)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         body = compile(tree, filename, "exec", flags=FLAGS) if tree.body else None
@@ -93,6 +95,16 @@ def _compile(code: str, filename: str) -> tuple[CodeType | None, CodeType | None
         return body, compile(ast.Expression(last.value), filename, "eval", flags=FLAGS)
     except (SyntaxError, ValueError, OverflowError) as error:
         raise BadCell from error
+
+
+def _compile_expression(code: str, filename: str) -> CodeType | None:
+    """`code` if it is one line with one expression: a tree of it takes longer to make than most of them to run."""
+    if "\n" in code:
+        return None
+    try:
+        return compile(code, filename, "eval", flags=FLAGS)
+    except SyntaxError:
+        return None
 
 
 def _remember(code: str, filename: str, count: int) -> None:
