@@ -55,7 +55,7 @@ def test_what_was_installed_once_is_taken_from_the_cache(wheels: Path) -> None:
 
 @pytest.mark.parametrize(
     "requirement",
-    ["other", "fortytwo @ file:///etc", "--index-url=x", "./fortytwo", "-r requirements.txt", "fortytwo; x", "", "a b"],
+    ["other", "fortytwo @ file:///etc", "--no-deps", "./fortytwo", "-r requirements.txt", "fortytwo; x", "", "a b"],
 )
 def test_what_is_not_a_name_on_the_list_is_refused_at_once(wheels: Path, requirement: str) -> None:
     with pytest.raises(ValueError, match="not"):
