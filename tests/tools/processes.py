@@ -15,13 +15,14 @@ class Process:
     """A server that prints its readiness; entered when it is ready, and killed when left.
 
     Args:
-        ready: A pattern on a line of its output; its first group, if any, is the port.
+        ready: A pattern on a line of its output; its first group, if any, is kept in `said`, and a number is the port.
     """
 
     def __init__(
         self, command: Sequence[str], ready: str, *, port: int = 0, env: Mapping[str, str] | None = None
     ) -> None:
         self.port = port
+        self.said = ""
         self._command = list(command)
         self._ready = ready
         self._env = {**os.environ, **(env or {})}
@@ -50,7 +51,8 @@ class Process:
             seen.append(line)
             match = re.search(self._ready, line)
             if match:
-                self.port = int(match[1]) if match.groups() else self.port
+                self.said = match[1] if match.groups() else ""
+                self.port = int(self.said) if self.said.isdigit() else self.port
                 return
         raise AssertionError(f"it never became ready: {''.join(seen)}")
 

@@ -36,6 +36,20 @@ async def test_an_external_client_calls_a_tool_and_meets_a_denial() -> None:
         assert "did you mean area?" in unknown.content[0].text
 
 
+async def test_a_client_sees_a_tools_title_and_icon_and_that_asking_an_agent_again_is_a_new_run(gate: Gate) -> None:
+    async def answered(arguments: dict[str, Any]) -> Observation:
+        return Observation("done")
+
+    icon = {"src": "https://farm.example/hand.png", "mimeType": "image/png", "sizes": ["48x48"]}
+    hand = Tool("hand", "agent:hand", answered, title="Farm hand", icons=[icon], effect=Effect.IDEMPOTENT)
+    async with Toolbox(hand) as box, Client(ToolServer(box, gate)._make()) as client:
+        (listed,) = (await client.list_tools()).tools
+    assert listed.title == "Farm hand"
+    assert [each.model_dump(by_alias=True, exclude_none=True) for each in listed.icons or ()] == [icon]
+    assert listed.annotations is not None
+    assert listed.annotations.idempotent_hint is False
+
+
 async def test_our_own_client_is_served_over_http(perform: Perform, gate: Gate) -> None:
     import uvicorn
 

@@ -174,7 +174,12 @@ def _describe_all(tools: Iterable[Tool]) -> Iterable[mcp_types.Tool]:
             description=tool.description,
             input_schema=tool.input_schema,
             output_schema=tool.output_schema if _has_object(tool) else None,
-            annotations=types.ToolAnnotations(read_only_hint=tool.read_only, idempotent_hint=tool.effect.repeatable),
+            title=tool.title or None,
+            icons=[types.Icon.model_validate(dict(icon)) for icon in tool.icons] or None,
+            # Asked again by a client, an agent begins anew: it goes on where it was only within one run of ours.
+            annotations=types.ToolAnnotations(
+                read_only_hint=tool.read_only, idempotent_hint=tool.effect.repeatable and tool.verb == "call"
+            ),
         )
 
 
