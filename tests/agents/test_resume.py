@@ -7,7 +7,6 @@ import json
 import shutil
 import signal
 import sqlite3
-import statistics
 import subprocess
 import sys
 import time
@@ -378,13 +377,16 @@ async def test_a_session_of_300_turns_is_back_within_50_ms(tmp_path: Path) -> No
         agent = ReAct("question -> answer", lm=lm, journal=journal)
         wall: list[float] = []
         cpu: list[float] = []
-        for _ in range(20):
-            gc.collect()  # as in a new process: what earlier rounds left behind is not this one's to go through
-            started, worked = time.perf_counter(), time.process_time()
-            loaded = Session.load(agent, session.id)
-            await loaded.run("and now?")
-            wall.append(asked[-1][0] - started)
-            cpu.append(asked[-1][1] - worked)
+        gc.freeze()  # as the commands do: a full collection is not to go through all that was ever imported
+        try:
+            for _ in range(20):
+                started, worked = time.perf_counter(), time.process_time()
+                loaded = Session.load(agent, session.id)
+                await loaded.run("and now?")
+                wall.append(asked[-1][0] - started)
+                cpu.append(asked[-1][1] - worked)
+        finally:
+            gc.unfreeze()
     assert list(engine.requests[0].messages[:600]) == session.messages
-    assert statistics.quantiles(cpu, n=20)[-1] < 0.05, cpu
+    assert max(cpu) < 0.05, cpu
     assert min(wall) < 0.05, wall  # the machine may have other work to do, but not each time

@@ -103,6 +103,14 @@ class Effects:
             return None
         return Network.of(self.gate, self._principal, self._user)
 
+    def answered(self, step: int, reserve: Spend) -> Generation | None:
+        """The recorded answer of a model that was asked in an earlier process, paid for again; None if none was."""
+        if (kept := self.steps.recorded(f"model/{step}")) is None:
+            return None
+        generation = GENERATION.load(kept)
+        self._charge(_cost(reserve, generation))
+        return generation
+
     async def generate(
         self, model: Model, request: Request, step: int, reserve: Spend, on_text: Callable[[str], None] | None
     ) -> Generation:
@@ -114,10 +122,8 @@ class Effects:
             ModelError: The model gave no answer.
         """
         name = f"model/{step}"
-        if (kept := self.steps.recorded(name)) is not None:
-            generation = GENERATION.load(kept)
-            self._charge(_cost(reserve, generation))
-            return generation
+        if (kept := self.answered(step, reserve)) is not None:
+            return kept
         AT_STEP.set(name)
 
         async def ask(one: Model, request: Request, patience: float, /) -> Generation:

@@ -109,14 +109,14 @@ class Journal:
 
     def messages(self, run_id: str) -> list[Message]:
         """The conversation of one run, as the model saw it, with the turns of its session before it."""
-        rows = self._read(
+        return self._read(
             "WITH RECURSIVE chain (run_id, place) AS (SELECT ?, 0 UNION ALL SELECT runs.previous, place + 1 FROM chain "
             "JOIN runs ON runs.run_id = chain.run_id WHERE runs.previous IS NOT NULL) "
             "SELECT events.data FROM chain JOIN events ON events.run_id = chain.run_id "
             "WHERE events.type = 'MessageAdded' ORDER BY chain.place DESC, events.seq",
             run_id,
+            row=_message,
         )
-        return [message_from_json(json.loads(row["data"])["message"]) for row in rows]
 
     def __contains__(self, run_id: str) -> bool:
         return bool(self._read("SELECT 1 FROM runs WHERE run_id = ? AND opening IS NOT NULL", run_id))
@@ -281,14 +281,19 @@ class Journal:
         self._writer.put(change)
         self.flush()
 
-    def _read(self, query: str, *values: Any) -> list[sqlite3.Row]:
+    def _read(self, query: str, *values: Any, row: Any = sqlite3.Row) -> list[Any]:
+        """All rows, each made by `row` as it is read: what is not kept is no work for the garbage collector."""
         if not self._writer.is_closed:
             self.flush()
         connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10)
         try:
-            connection.row_factory = sqlite3.Row
+            connection.row_factory = row
             return connection.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise JournalError(f"the journal {self.path} can't be read: {error}") from error
         finally:
             connection.close()
+
+
+def _message(_: sqlite3.Cursor, row: tuple[str]) -> Message:
+    return message_from_json(json.loads(row[0])["message"])

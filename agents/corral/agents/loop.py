@@ -223,6 +223,8 @@ class Loop:
             await self._adapt(change)
         while True:
             await self._talk.fit(self._model)
+            if (kept := self._effects.answered(step, reserve)) is not None:
+                return kept  # no request is made of it: one goes through the whole conversation
             try:
                 return await self._effects.generate(self._model, self._request(plan), step, reserve, on_text)
             except ModelError as error:

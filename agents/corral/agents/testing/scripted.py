@@ -96,14 +96,17 @@ class ScriptedEngine:
 
     Args:
         native: Whether the model it plays can call functions.
+        keep: Whether to keep the requests; not where there are very many.
     """
 
     supports_reasoning = False
     supports_response_schema = False
     supported_params = frozenset(("tools", "tool_choice", "parallel_tool_calls", "temperature", "max_tokens"))
 
-    def __init__(self, script: Script, *, native: bool = True) -> None:
+    def __init__(self, script: Script, *, native: bool = True, keep: bool = True) -> None:
         self._script = script
+        self._keep = keep
+        self._asked = 0
         self._lock = threading.Lock()
         self.supports_function_calling = native
         self.requests: list[Request] = []
@@ -120,8 +123,9 @@ class ScriptedEngine:
 
     def _next(self, request: Request) -> tuple[Reply, int]:
         with self._lock:
-            number = len(self.requests)
-            self.requests.append(request)
+            number, self._asked = self._asked, self._asked + 1
+            if self._keep:
+                self.requests.append(request)
         reply = (
             self._script(request, number)
             if callable(self._script)
@@ -151,10 +155,10 @@ class _AsyncSide:
 
 
 def scripted_lm(
-    script: Script, *, model: str = "scripted/model", native: bool = True
+    script: Script, *, model: str = "scripted/model", native: bool = True, keep: bool = True
 ) -> tuple[dspy.LM, ScriptedEngine]:
     """A `dspy.LM` that plays `script`, and the engine that keeps what it was asked."""
-    engine = ScriptedEngine(script, native=native)
+    engine = ScriptedEngine(script, native=native, keep=keep)
     lm: dspy.LM = dspy.LM(model, engine=engine, async_engine=_AsyncSide(engine), cache=False, num_retries=0)
     return lm, engine
 
