@@ -34,6 +34,7 @@ from dspy.lm15 import (
 )
 
 from corral.agents.errors import DefinitionError
+from corral.agents.rendering import keep_rendered
 
 __all__ = ["Engine", "engine_for", "key_variables", "route"]
 
@@ -144,8 +145,10 @@ class _Bare:
     async def complete(self, request: Request, on_text: OnText | None) -> Response:
         if self._provider is None:
             # May read or refresh credentials, from files too.
-            self._provider = await asyncio.to_thread(self._router.lm, self._target)
-            _read_flat_errors(self._provider)
+            provider = await asyncio.to_thread(self._router.lm, self._target)
+            if self._provider is None:  # runs that begin at the same time are given the same one
+                _mend(provider)
+                self._provider = provider
         # The same request to the provider's own name of the model, not looked through once more: in a long run that
         # costs as much as all that the gate does.
         routed = copy(request)
@@ -230,13 +233,18 @@ def _is_transient(error: BaseException) -> bool:
     return garbled or isinstance(error, _TRANSIENT)
 
 
-def _read_flat_errors(provider: Any) -> None:
+def _mend(provider: Any) -> None:
+    if (inner := getattr(provider, "_inner", None)) is not None:
+        _read_flat_errors(inner)
+        keep_rendered(inner)
+
+
+def _read_flat_errors(inner: Any) -> None:
     """Have lm15 read `{"object": "error", "message": ...}`, as vLLM before 0.10 and others say it, not only OpenAI's.
 
     Without, the message is lost, and with it that the prompt was too long. A test pins what this leans on.
     """
-    inner = getattr(provider, "_inner", None)
-    if inner is None or not hasattr(inner, "normalize_error"):
+    if not hasattr(inner, "normalize_error"):
         return
     kind: Any = cast("Any", type(inner))
 

@@ -28,6 +28,7 @@ from corral.agents.model import Model
 from corral.agents.prompt import SUBMIT, Offer
 from corral.agents.protocol import Proposal
 from corral.agents.remembering import Remembering
+from corral.agents.rendering import rendering_once
 from corral.agents.result import Refusal, Result, StopReason
 from corral.agents.translation import texts_of, to_text
 from corral.agents.written import is_quoted
@@ -125,10 +126,11 @@ class Loop:
             self._talk.open()
             said = [text for message in task.messages for text in texts_of(message)]
             self._talk.add_task(Message.user(await task.remembering.before(said)))
-            while progress.reason is None:
-                await self._step()
-                progress.end_turn()
-                await self._leave()
+            with rendering_once():
+                while progress.reason is None:
+                    await self._step()
+                    progress.end_turn()
+                    await self._leave()
             progress.detail = await task.remembering.after(progress.outputs) or progress.detail
         except asyncio.CancelledError:
             progress.reason = StopReason.CANCELLED
