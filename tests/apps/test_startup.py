@@ -35,9 +35,7 @@ def test_a_run_adds_half_a_second_at_most_to_importing_dspy(tmp_path: Path) -> N
         assert cpu_seconds(run, tmp_path) - bare <= 0.5
 
 
-def test_a_full_garbage_collection_does_not_go_through_what_was_imported(
-    corral: Corral, tmp_path: Path
-) -> None:
+def test_a_full_garbage_collection_does_not_go_through_what_was_imported(corral: Corral, tmp_path: Path) -> None:
     (tmp_path / "task.py").write_text(
         "import gc\n\n\ndef task(agent):\n    return f'{gc.isenabled()} {len(gc.get_objects()) < 10_000}'\n"
     )
