@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import random
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from corral.policy import Action, Gate
-from corral.tools import FunctionTools, Observation, Tool, Toolbox, tool
+from corral.tools import Effect, FunctionTools, Observation, Tool, Toolbox, tool
+from corral.tools.search import SearchIndex
 
 Perform = Callable[[Tool, dict[str, Any]], Awaitable[Observation]]
 VERBS = {
@@ -69,6 +73,13 @@ OTHER_WORDS = {
 }
 
 
+# 200 wishes by somebody who saw the names and descriptions of these tools, and nothing of the search. One half, drawn
+# by this seed, was looked at while the search was made. The other was not; it was tried once, when the search was done,
+# and 90 of its 100 were found. The synonyms know the things of these tools: on tools of other fields expect less.
+BLIND = json.loads((Path(__file__).parent / "data" / "search_queries.json").read_text())
+SEED = 7
+
+
 async def nothing(arguments: dict[str, Any]) -> Observation:
     return Observation("done")
 
@@ -90,7 +101,7 @@ async def test_one_of_300_tools_is_found_by_what_it_does() -> None:
             noun, verb = NOUNS[number % 30], list(VERBS)[(number * 7 + number // 30) % 10]
             found = [each.resource for each in box.search(WORDS[verb].format(noun))]
             wrong += f"tool:big/{verb}_{noun}" not in found
-        assert wrong <= 5
+        assert wrong == 0
 
 
 async def test_one_of_300_tools_is_found_in_other_words_than_its_own() -> None:
@@ -101,7 +112,62 @@ async def test_one_of_300_tools_is_found_in_other_words_than_its_own() -> None:
             query = OTHER_WORDS[verb][number % 3].format(noun)
             if f"tool:big/{verb}_{noun}" not in [each.resource for each in box.search(query)]:
                 missed.append(query)
-    assert len(missed) <= 5, missed
+    assert missed == []
+
+
+def count_found(queries: list[dict[str, Any]]) -> int:
+    index = SearchIndex(make_tools())
+    return sum(bool({tool.name for tool in index.search(each["query"])} & {*each["tools"]}) for each in queries)
+
+
+def test_wishes_of_somebody_who_never_saw_the_search_are_found() -> None:
+    tuned_on = set(random.Random(SEED).sample(range(len(BLIND)), 100))
+    assert count_found([BLIND[number] for number in tuned_on]) >= 93
+    held_out = [each for number, each in enumerate(BLIND) if number not in tuned_on]
+    assert len(held_out) == 100
+    assert count_found(held_out) >= 90
+
+
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        ("createInvoice", "create invoices"),
+        ("list_pull_requests", "show my PRs"),
+        ("get_payslip", "pay slip of May"),
+        ("list_repositories", "which repos"),
+        ("get_dashboard", "the dashbord"),
+        ("getHTTPStatus", "http status"),
+        ("prüfe_Müll", "müll prüfen"),
+        ("stop_job", "stopping the jobs"),
+    ],
+)
+def test_words_are_found_however_they_are_put(name: str, query: str) -> None:
+    others = [each for each in make_tools() if each.name.endswith(("recipe", "workout", "hotel"))]
+    tools = [*others, Tool("x", f"tool:own/{name}", nothing)]
+    assert SearchIndex(tools).search(query)[0].name == "x"
+
+
+def test_what_only_reads_comes_first_of_what_fits_as_well() -> None:
+    tools = [Tool(f"{verb}_barn", f"tool:farm/{verb}_barn", nothing) for verb in ("delete", "paint", "get")]
+    tools.append(Tool("barn_plan", "tool:farm/barn_plan", nothing, effect=Effect.READ))
+    assert [tool.name for tool in SearchIndex(tools).search("barn")] == [
+        "get_barn",
+        "barn_plan",
+        "delete_barn",
+        "paint_barn",
+    ]
+
+
+async def test_who_asks_in_strange_words_is_told_those_of_the_tools(perform: Perform) -> None:
+    async with Toolbox(FunctionTools(*make_tools(), name="big"), max_offered=12) as box:
+        seen = await perform(box["search_tools"], {"query": "swizzle a frobnicator"})
+        assert seen.text.startswith(
+            "no tool fits these words; try others\n\n[most of these words stand in no tool; names"
+        )
+        assert "create, list, get" in seen.text
+        assert "payslip]" in seen.text
+        assert "names have" not in (await perform(box["search_tools"], {"query": "export the payslips of Maria"})).text
+        assert box.search("search tools") == []
 
 
 async def test_what_a_search_finds_is_offered_from_then_on(perform: Perform) -> None:
@@ -114,10 +180,10 @@ async def test_what_a_search_finds_is_offered_from_then_on(perform: Perform) -> 
         seen = await perform(box["search_tools"], {"query": "spreadsheet of payslips", "limit": 2})
         assert "def export_payslip()" in seen.text
         assert isinstance(seen.structured, list)
-        assert {"mine", "search_tools", *seen.structured} == {each.name for each in box.offered}
+        assert {"mine", "search_tools", *map(str, seen.structured)} == {each.name for each in box.offered}
         assert (await perform(box["delete_hotel"], {})).text == "done"
         nothing_found = await perform(box["search_tools"], {"query": "quux"})
-        assert nothing_found.text == "no tool fits these words; try others"
+        assert nothing_found.text.startswith("no tool fits these words; try others")
 
 
 async def test_a_few_tools_need_no_search() -> None:

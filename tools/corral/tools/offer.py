@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from corral.policy import Integrity, Label
@@ -17,6 +18,7 @@ _FIRST: Final = 11
 """Of the program's own tools, at the most: with `search_tools`, a dozen."""
 _OWN: Final = ("tool:results/", "tool:local/", "tool:skills/", "agent:")
 _FOUND: Final = 5
+_WORDS: Final = 60
 _SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
@@ -35,8 +37,8 @@ class Offer:
     All the others may be called by name as well; only they are not shown.
     """
 
-    def __init__(self, tools: Sequence[Tool], most: int, found: Callable[[str, int], list[Tool]] | None = None) -> None:
-        self._found = found or SearchIndex(tools).search
+    def __init__(self, tools: Sequence[Tool], most: int) -> None:
+        self._tools = tuple(tools)
         # The sort is stable: what reads shortened results goes first, then the program's own in their order.
         own = [tool for tool in tools if tool.resource.startswith(_OWN)]
         local = sorted(own, key=lambda tool: not tool.resource.startswith(_OWN[0]))
@@ -54,6 +56,10 @@ class Offer:
             label=Label(Integrity.UNTRUSTED, sources=frozenset((SEARCH,))),
         )
 
+    @cached_property
+    def index(self) -> SearchIndex:
+        return SearchIndex(self._tools)
+
     @property
     def shown(self) -> tuple[Tool, ...]:
         """What a model is shown now, in the order in which it came to be."""
@@ -61,9 +67,10 @@ class Offer:
 
     async def _search(self, arguments: dict[str, Any]) -> Observation:
         limit = min(max(1, arguments.get("limit", _FOUND)), 10)
-        found = self._found(arguments["query"], limit)
+        found = self.index.search(arguments["query"], limit)
         self._shown.update((tool.name, tool) for tool in found)
         label = Label.join_all([self.search.label, *(tool.label for tool in found)])
-        if not found:
-            return Observation("no tool fits these words; try others", label=label)
-        return Observation("\n\n".join(tool.signature() for tool in found), [tool.name for tool in found], label=label)
+        parts = [tool.signature() for tool in found] or ["no tool fits these words; try others"]
+        if not found or self.index.is_strange(arguments["query"]):
+            parts.append(f"[most of these words stand in no tool; names have {', '.join(self.index.words(_WORDS))}]")
+        return Observation("\n\n".join(parts), [tool.name for tool in found] or None, label=label)

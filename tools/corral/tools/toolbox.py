@@ -158,7 +158,7 @@ class Toolbox:
     def search(self, query: str, limit: int = 5) -> list[Tool]:
         """The tools whose names, descriptions and parameters fit the words of `query` best, best first."""
         if self._index is None:
-            self._index = SearchIndex(self.tools)
+            self._index = SearchIndex(self.tools) if self._offer is None else self._offer.index
         return self._index.search(query, limit)
 
     def __getitem__(self, name: str) -> Tool:
