@@ -1,12 +1,18 @@
 """What was said becomes what is known."""
 
 import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from anyio import to_thread
 
-from corral.memory import ConsolidationFailed, Receipt, Scope, Turn
-from corral.policy import Integrity, Label
+from corral.memory import ConsolidationBusy, ConsolidationFailed, Memory, Pending, Receipt, Scope, Turn
+from corral.policy import BudgetExceeded, Integrity, Label
 
 from .conftest import Held
 
@@ -26,9 +32,9 @@ class Scripted:
         return answer if isinstance(answer, str) else json.dumps(answer)
 
 
-async def consolidate(held: Held, model: Scripted, scope: Scope) -> Receipt:
+async def consolidate(held: Held, model: Any, scope: Scope, most: int | None = None) -> Receipt:
     return await held.admitted(
-        "write", scope, lambda admission: held.memory.consolidate(model, scope, admission=admission), "long"
+        "write", scope, lambda admission: held.memory.consolidate(model, scope, most=most, admission=admission), "long"
     )
 
 
@@ -158,3 +164,159 @@ async def test_a_question_of_several_parts_is_searched_in_parts(held: Held, scop
 async def test_recall_goes_on_without_the_models_help(held: Held, scope: Scope, answer: Any) -> None:
     await held.remember(scope, "we adopted two puppies")
     assert await held.texts("puppies", scope, model=Scripted(answer)) == ["we adopted two puppies"]
+
+
+async def test_what_is_pending_is_counted_without_what_teaches_nothing(held: Held, scope: Scope) -> None:
+    assert await held.memory.pending(scope) == Pending()
+    await held.remember(scope, "I moved to Porto", "and I love it")
+    echo = (await held.recall("Porto", scope))[0].label
+    await held.remember(
+        scope, Turn("agent", "You live there, I know", echo), Turn("tool:web/fetch", "a page", Label.untrusted("web"))
+    )
+    assert await held.memory.pending(scope) == Pending(2)
+    assert await held.memory.pending(Scope("bob")) == Pending()
+    await consolidate(held, Scripted([]), scope)
+    assert await held.memory.pending(scope) == Pending()
+
+
+async def test_a_model_is_asked_so_often_at_the_most(held: Held, scope: Scope) -> None:
+    await held.remember(scope, *(f"turn {number}" for number in range(90)))
+    model = Scripted([{"fact": "there are turns", "cites": [1]}], [])
+    assert len((await consolidate(held, model, scope, most=2)).ids) == 1
+    assert (await held.memory.pending(scope)).turns == 10
+    model = Scripted([])
+    await consolidate(held, model, scope, most=2)
+    assert "turn 80" in model.prompts[0]
+    assert "turn 79" not in model.prompts[0]
+
+
+async def test_what_was_stored_before_a_failure_is_told_and_the_failure_is_noted(held: Held, scope: Scope) -> None:
+    await held.remember(scope, *(f"turn {number}" for number in range(50)))
+    with pytest.raises(ConsolidationFailed) as failure:
+        await consolidate(held, Scripted([{"fact": "there are turns", "cites": [1]}], "no"), scope)
+    assert len(failure.value.receipt.ids) == 1
+    left = await held.memory.pending(scope)
+    assert left.turns == 10
+    assert left.failed_at is not None
+    await consolidate(held, Scripted([]), scope)
+    assert await held.memory.pending(scope) == Pending()
+
+
+async def test_a_lack_of_money_is_no_failure_of_the_model(held: Held, scope: Scope) -> None:
+    await held.remember(scope, "I moved to Porto")
+    with pytest.raises(ConsolidationFailed):
+        await consolidate(held, Scripted(BudgetExceeded("tokens", 10, 10, 1)), scope)
+    assert await held.memory.pending(scope) == Pending(1)
+
+
+async def test_one_at_a_time_consolidates(held: Held, scope: Scope, folder: Path) -> None:
+    await held.remember(scope, "I moved to Porto")
+    await held.remember(Scope("bob"), "I stay in Faro")
+
+    async def asked(prompt: str) -> str:
+        async with Memory(folder) as other:
+            with pytest.raises(ConsolidationBusy):
+                await consolidate(Held(other), Scripted(), scope)
+            await consolidate(Held(other), Scripted([{"fact": "Bob is in Faro", "cites": [1]}]), Scope("bob"))
+        return '[{"fact": "Ada lives in Porto", "cites": [1]}]'
+
+    await consolidate(held, asked, scope)
+    assert [fact["text"] for fact in await facts(held, scope)] == ["Ada lives in Porto"]
+    assert [fact["text"] for fact in await facts(held, Scope("bob"))] == ["Bob is in Faro"]
+
+
+async def test_who_is_cancelled_leaves_it_to_the_next(held: Held, scope: Scope) -> None:
+    await held.remember(scope, "I moved to Porto")
+    asked = anyio.Event()
+
+    async def never(prompt: str) -> str:
+        asked.set()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(consolidate, held, never, scope)
+            await asked.wait()
+            group.cancel_scope.cancel()
+    await consolidate(held, Scripted([{"fact": "Ada lives in Porto", "cites": [1]}]), scope)
+    assert len(await facts(held, scope)) == 1
+
+
+async def test_what_is_forgotten_while_the_model_thinks_does_not_come_back(held: Held, scope: Scope) -> None:
+    await held.remember(scope, "my PIN is 4711", "and I live in Porto")
+
+    async def forgetful(prompt: str) -> str:
+        if "4711" not in prompt:
+            return '[{"fact": "Ada lives in Porto", "cites": [1]}]'
+        await held.forget("4711", scope)
+        return '[{"fact": "Ada lives in Porto, with the PIN 4711", "cites": [2]}]'
+
+    await consolidate(held, forgetful, scope)
+    assert [fact["text"] for fact in await facts(held, scope)] == ["Ada lives in Porto"]
+
+
+async def test_what_is_said_after_all_was_forgotten_is_consolidated_too(held: Held, scope: Scope) -> None:
+    await held.remember(scope, "I moved to Porto", "and I love it")
+    await consolidate(held, Scripted([]), scope)
+    await held.forget(None, scope, everything=True)
+    await held.remember(scope, "I live in Faro")
+    assert await held.memory.pending(scope) == Pending(1)
+    await consolidate(held, Scripted([{"fact": "Ada lives in Faro", "cites": [1]}]), scope)
+    assert len(await facts(held, scope)) == 1
+
+
+KILLED = """
+import asyncio, sys
+from pathlib import Path
+from corral.memory import Memory, Scope
+from corral.policy import Gate, Policy, SecurityPolicy
+
+SCOPE = Scope("ada", "main", "monday")
+
+async def main():
+    memory = Memory(Path(sys.argv[1]))
+
+    async def model(prompt):
+        return '[{"fact": "Her home is Portuguese", "cites": [1]}, {"fact": "Ada has a boat", "cites": [2]}]'
+
+    from corral.memory import opened
+    learn = opened.Opened.learn
+
+    def slow(self, fact, *args, **options):
+        receipt = learn(self, fact, *args, **options)
+        print(fact.text, flush=True)
+        sys.stdin.readline()
+        return receipt
+
+    opened.Opened.learn = slow
+    gate = Gate(Policy(rules=[SecurityPolicy(resource="*", actions=["*"])]))
+    action = Memory.action("write", SCOPE, layer="long")
+    await gate.perform(action, lambda admission: memory.consolidate(model, SCOPE, admission=admission))
+
+asyncio.run(main())
+"""
+
+
+async def test_a_process_that_is_killed_in_the_middle_does_no_harm(held: Held, scope: Scope, folder: Path) -> None:
+    await held.remember(scope, "I moved to Porto", "I bought a boat")
+
+    def kill_after_the_first_fact() -> str:
+        killed = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert killed.stdout is not None
+        try:
+            return killed.stdout.readline()
+        finally:
+            killed.send_signal(signal.SIGKILL)
+            killed.communicate(timeout=10)
+
+    with anyio.fail_after(30):
+        assert await to_thread.run_sync(kill_after_the_first_fact) == "Her home is Portuguese\n"
+    assert [fact["text"] for fact in await facts(held, scope)] == ["Her home is Portuguese"]
+    model = Scripted([{"fact": "Ada has a boat", "cites": [2]}])
+    await consolidate(held, model, scope)
+    assert "Known facts:\n1. Her home is Portuguese" in model.prompts[0]
+    assert sorted(fact["text"] for fact in await facts(held, scope)) == ["Ada has a boat", "Her home is Portuguese"]
+    assert await held.memory.pending(scope) == Pending()

@@ -39,7 +39,7 @@ async def test_an_old_store_is_migrated_and_nothing_of_it_is_lost(first: Path) -
     assert faro["replaced_by"] is not None
     assert faro["history"][0]["event"] == "ADD"
     with sqlite3.connect(first / "memory.db") as connection:
-        assert connection.execute("select max(version) from migration").fetchone() == (2,)
+        assert connection.execute("select max(version) from migration").fetchone() == (3,)
         connection.execute("insert into word_index(word_index) values('integrity-check')")
     connection.close()
 

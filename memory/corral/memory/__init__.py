@@ -4,6 +4,7 @@ from corral.memory.calling import CallingEmbedder, mem0_embedder
 from corral.memory.changes import FactChange
 from corral.memory.embedder import Embedder
 from corral.memory.errors import (
+    ConsolidationBusy,
     ConsolidationFailed,
     EmbedderUnavailable,
     LongTermUnavailable,
@@ -22,11 +23,12 @@ from corral.memory.model import Model
 from corral.memory.scope import Scope
 from corral.memory.shared import SharedStore
 from corral.memory.tokens import estimate_tokens
-from corral.memory.turn import Receipt, Recollection, Turn
+from corral.memory.turn import Pending, Receipt, Recollection, Turn
 from corral.memory.window import Message, Window, fit_window
 
 __all__ = [
     "CallingEmbedder",
+    "ConsolidationBusy",
     "ConsolidationFailed",
     "Embedder",
     "EmbedderUnavailable",
@@ -39,6 +41,7 @@ __all__ = [
     "MiniLMEmbedder",
     "Model",
     "NotRemembered",
+    "Pending",
     "Quarantined",
     "Receipt",
     "Recollection",

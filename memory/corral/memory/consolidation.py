@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from corral.memory.claim import Claim
 from corral.memory.episodes import Redact
-from corral.memory.errors import ConsolidationFailed
+from corral.memory.errors import ConsolidationBusy, ConsolidationFailed
 from corral.memory.facts import Fact
 from corral.memory.model import Model, read_json
 from corral.memory.row import Row
 from corral.memory.scope import Scope
 from corral.memory.turn import Receipt
-from corral.policy import Integrity, Label
+from corral.policy import Integrity, Label, PolicyError
 
 if TYPE_CHECKING:
     from corral.memory.opened import Opened
@@ -68,25 +69,46 @@ class Run(Protocol):
 class _Batch:
     turns: Sequence[Row]
     known: Sequence[Row]
+    since: int
     last: int
 
 
-async def consolidate(run: Run, model: Model, scope: Scope, now: float, redact: Redact | None) -> Receipt:
-    """Ask `model` for the facts in what was said since the last time, and store those that it can cite.
+async def consolidate(
+    run: Run, model: Model, scope: Scope, now: float, redact: Redact | None, most: int | None = None
+) -> Receipt:
+    """Ask `model`, `most` times at the most, for the facts in what was said since the last time, and store those that
+    it can cite.
 
     Quarantined turns, and those drawn from memory, are not shown to it. A batch that fails is taken up again by the
-    next call, and nothing is stored twice.
+    next call; what a process had stored of one when it was killed stands among the facts that are known then.
 
     Raises:
         ConsolidationFailed: The model failed, or answered something else.
+        ConsolidationBusy: Somebody else is at it.
     """
+    path = await run(lambda opened: opened.database.path.with_name(f"{opened.store.space(scope)}.consolidating"))
+    # Not in a thread: who is cancelled while he waits for one would never let go of it.
+    claim = Claim.on(path)
+    if claim is None:
+        raise ConsolidationBusy
     ids: list[str] = []
-    skipped = 0
-    while (batch := await run(lambda opened: _next(opened, scope, now))) is not None:
-        proposals = await _ask(model, batch) if batch.turns else []
-        done = await run(lambda opened, b=batch, p=proposals: _store(opened, scope, b, p, redact))
-        ids += done.ids
-        skipped += done.skipped
+    skipped = asked = 0
+    try:
+        while (batch := await run(lambda opened: _next(opened, scope, now))) is not None:
+            if batch.turns and asked == most:
+                break
+            asked += bool(batch.turns)
+            proposals = await _ask(model, batch) if batch.turns else []
+            done = await run(lambda opened, b=batch, p=proposals: _store(opened, scope, b, p, redact))
+            ids += done.ids
+            skipped += done.skipped
+    except ConsolidationFailed as error:
+        error.receipt = Receipt(tuple(ids), skipped=skipped)
+        if not isinstance(error.__cause__, PolicyError):  # no money or no leave: that says nothing about the turns
+            await run(lambda opened: opened.store.note_failure(opened.store.space(scope), now))
+        raise
+    finally:
+        claim.release()
     return Receipt(tuple(ids), skipped=skipped)
 
 
@@ -105,14 +127,18 @@ def _shown(row: Row) -> str:
 
 def _next(opened: Opened, scope: Scope, now: float) -> _Batch | None:
     space = opened.store.space(scope)
-    page = opened.store.page(space, opened.store.checkpoint(space), _TURNS, ("episode",))
+    since = opened.store.checkpoint(space)
+    page = opened.store.page(space, since, _TURNS, ("episode",))
     if not page:
         return None
     turns = [row for row in page if _may_teach(row, now)]
     said = " ".join(row.text[:_MAX_TURN] for row in turns)
     found = opened.search.find(space, said, _KNOWN, now=now, untrusted=False, facts_only=True)
-    known = opened.store.at([place for place, _ in found])
-    return _Batch(turns, [known[place] for place, _ in found if place in known], page[-1].id)
+    rows = opened.store.at([place for place, _ in found])
+    # First what was drawn from these very turns by a process that was killed before it could say so.
+    known = {row.id: row for row in opened.store.citing(space, [row.uid for row in turns], since)}
+    known |= {place: rows[place] for place, _ in found if place in rows}
+    return _Batch(turns, list(known.values())[:_KNOWN], since, page[-1].id)
 
 
 def _may_teach(row: Row, now: float) -> bool:
@@ -126,11 +152,16 @@ def _store(
     opened: Opened, scope: Scope, batch: _Batch, proposals: Sequence[_Proposal], redact: Redact | None
 ) -> Receipt:
     ids: list[str] = []
+    space = opened.store.space(scope)
+    if opened.store.checkpoint(space) != batch.since or not _are_there(opened, space, batch.turns):
+        return Receipt(skipped=len(proposals))  # a part was forgotten while the model was asked: it is asked anew
     for proposal in proposals:
         cited = [batch.turns[n - 1] for n in dict.fromkeys(proposal.cites) if 0 < n <= len(batch.turns)]
         # A fact that nobody said, or that is longer than what it is drawn from could be, is made up.
         if not cited or len(cited) < len(set(proposal.cites)) or len(proposal.fact) > _MAX_FACT:
             continue
+        if not _are_there(opened, space, cited):
+            return Receipt(tuple(ids), skipped=len(proposals) - len(ids))
         fact = Fact(
             proposal.fact,
             Label.join_all(row.label for row in cited),
@@ -144,5 +175,9 @@ def _store(
         receipt = opened.learn(fact, Scope(scope.user, scope.agent), replaces=replaces, redact=redact, likeness=True)
         if not receipt.skipped:
             ids += receipt.ids
-    opened.store.set_checkpoint(opened.store.space(scope), batch.last)
+    opened.store.set_checkpoint(space, batch.last)
     return Receipt(tuple(ids), skipped=len(proposals) - len(ids))
+
+
+def _are_there(opened: Opened, space: str, rows: Sequence[Row]) -> bool:
+    return len(opened.store.get(space, [row.uid for row in rows])) == len(rows)

@@ -9,7 +9,8 @@
     ├── NotRemembered           no memory of that id is in this namespace
     ├── WindowTooSmall          what must stay in the window is more than the budget
     ├── LongTermUnavailable     mem0 is missing, of another API, or failed
-    └── ConsolidationFailed     the model failed or did not answer as asked; nothing was lost
+    ├── ConsolidationFailed     the model failed or did not answer as asked; nothing was lost
+    └── ConsolidationBusy       somebody else consolidates the same memory at this moment
 
 `MemoryError` is Python's own, so the base has another name.
 """
@@ -18,7 +19,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from corral.memory.turn import Receipt
+
 __all__ = [
+    "ConsolidationBusy",
     "ConsolidationFailed",
     "EmbedderUnavailable",
     "LongTermUnavailable",
@@ -117,4 +121,23 @@ class LongTermUnavailable(MemoryFault):
 
 
 class ConsolidationFailed(MemoryFault):
-    """The episodes were not consolidated; they stay, and the next call takes them up again."""
+    """The rest of the episodes was not consolidated; they stay, and the next call takes them up again.
+
+    Attributes:
+        receipt: What was stored before it failed.
+    """
+
+    def __init__(self, problem: str, receipt: Receipt | None = None) -> None:
+        super().__init__(problem, receipt)
+        self.problem = problem
+        self.receipt = receipt or Receipt()
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+class ConsolidationBusy(MemoryFault):
+    """Another process, or another task of this one, consolidates the same memory; nothing was asked or changed."""
+
+    def __str__(self) -> str:
+        return "this memory is being consolidated already"

@@ -27,13 +27,15 @@ from corral.memory.scope import Layer, Scope
 from corral.memory.shared import SharedStore
 from corral.memory.tokens import TokenCounter, estimate_tokens
 from corral.memory.transfer import export_page, import_lines
-from corral.memory.turn import Receipt, Recollection, Turn
+from corral.memory.turn import Pending, Receipt, Recollection, Turn
 from corral.policy import Action, Admission, Label
 
 if TYPE_CHECKING:
     from corral.memory.opened import Opened
 
 __all__ = ["Memory"]
+
+_MOST_COUNTED = 1_000
 
 T = TypeVar("T")
 Verb = Literal["read", "write", "delete"]
@@ -209,19 +211,28 @@ class Memory:
         admission.claim(scope.resource("long"), "read")
         return await self._run(lambda opened: opened.facts.history(id, scope))
 
-    async def consolidate(self, model: Model, scope: Scope, *, admission: Admission) -> Receipt:
+    async def consolidate(
+        self, model: Model, scope: Scope, *, most: int | None = None, admission: Admission
+    ) -> Receipt:
         """Let a model find the facts in what was said since the last time; one that cites no turn is refused.
 
-        Not for the path of a reply: one model call for 40 turns. Quarantined turns take no part.
+        Not for the path of a reply: one model call for 40 turns. Quarantined turns take no part. It may be cancelled
+        or killed at any moment: the next call goes on after the last whole batch.
 
         Args:
+            most: Times that the model is asked; None goes on to the newest turn.
             admission: To write "long".
 
         Raises:
             ConsolidationFailed: The model was of no help; the next call begins where this one failed.
+            ConsolidationBusy: Another process consolidates this memory now; nothing was done.
         """
         admission.claim(scope.resource("long"), "write")
-        return await consolidate(self._run, model, scope, self._clock(), self._redact)
+        return await consolidate(self._run, model, scope, self._clock(), self._redact, most)
+
+    async def pending(self, scope: Scope) -> Pending:
+        """How much was said since the last consolidation: a count and never text, quick also in a large store."""
+        return await self._run(lambda opened: opened.store.pending(opened.store.space(scope), _MOST_COUNTED))
 
     async def forget(
         self,

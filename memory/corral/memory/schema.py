@@ -51,7 +51,10 @@ update item set words = count_words(text);
 insert into word_index(rowid, words) select id, index_words(space, integrity, text) from item
 """
 
-_MIGRATIONS = (_FIRST, _SECOND)
+# When a model was of no help with what comes after the checkpoint: it is not asked again at once, by any process.
+_THIRD = "alter table checkpoint add column failed real"
+
+_MIGRATIONS = (_FIRST, _SECOND, _THIRD)
 SCHEMA = len(_MIGRATIONS)
 
 

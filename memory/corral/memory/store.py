@@ -12,6 +12,7 @@ from corral.memory.labels import pack_label
 from corral.memory.lexical import fingerprint, index_text
 from corral.memory.row import COLUMNS, Row, read_row
 from corral.memory.scope import Scope
+from corral.memory.turn import Pending
 from corral.policy import Integrity
 
 __all__ = ["Store"]
@@ -108,6 +109,8 @@ class Store:
                 connection.execute("delete from item where id = ?", (row.id,))
             if gone:
                 _touch(connection, space)
+                # SQLite gives the places at the end out again: what comes there next was not consolidated.
+                connection.execute("update checkpoint set item = min(item, (select coalesce(max(id), 0) from item))")
         return gone
 
     def get(self, space: str, uids: Iterable[str]) -> list[Row]:
@@ -162,7 +165,43 @@ class Store:
 
     def set_checkpoint(self, space: str, place: int) -> None:
         with self.database.writing() as connection:
-            connection.execute("insert or replace into checkpoint values(?, ?)", (space, place))
+            connection.execute(
+                "insert or replace into checkpoint(space, item)"
+                " values(?, min(?, (select coalesce(max(id), 0) from item)))",
+                (space, place),
+            )
+
+    def note_failure(self, space: str, at: float) -> None:
+        """A model was of no help with what comes after the checkpoint."""
+        with self.database.writing() as connection:
+            connection.execute(
+                "insert into checkpoint values(?, 0, ?) on conflict(space) do update set failed = excluded.failed",
+                (space, at),
+            )
+
+    def pending(self, space: str, most: int) -> Pending:
+        """What there is after the checkpoint, among the oldest `most` episodes."""
+        with self.database.reading() as connection:
+            found = connection.execute("select item, failed from checkpoint where space = ?", (space,)).fetchone()
+            after, failed = found or (0, None)
+            seen, turns = connection.execute(
+                # A label is JSON; one that has a memory among its sources is an echo.
+                "select count(*), coalesce(sum(integrity > 0 and label not like '%\"memory:%'), 0) from"
+                " (select integrity, label from item where space = ? and id > ? and kind = 'episode'"
+                " order by id limit ?)",
+                (space, after, most),
+            ).fetchone()
+        return Pending(turns, seen == most, failed)
+
+    def citing(self, space: str, uids: Iterable[str], after: int) -> list[Row]:
+        """Facts in force, past the place `after`, that cite one of these."""
+        with self.database.reading() as connection:
+            found = connection.execute(
+                f"select {COLUMNS} from item where space = ? and id > ? and kind = 'fact' and replaced_by is null and"
+                " exists(select 1 from json_each(cites) where value in (select value from json_each(?))) order by id",
+                (space, after, json.dumps(list(uids))),
+            )
+            return [read_row(values) for values in found]
 
     def stale(self, embedder: int, limit: int) -> list[tuple[int, str, str]]:
         """Place, space and text of rows whose vector is of another embedder."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 from corral.policy import Label
 
-__all__ = ["Kind", "Receipt", "Recollection", "Turn"]
+__all__ = ["Kind", "Pending", "Receipt", "Recollection", "Turn"]
 
 Kind = Literal["episode", "fact"]
 
@@ -67,3 +67,18 @@ class Receipt:
     skipped: int = 0
     copies: Mapping[str, int] = field(default_factory=dict[str, int])
     complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What was said since a memory was consolidated last.
+
+    Attributes:
+        turns: Of those that facts may be drawn from; quarantined ones and echoes of memory are none.
+        more: Whether only the oldest of many were counted.
+        failed_at: When a model was of no help with them, seconds since the epoch.
+    """
+
+    turns: int = 0
+    more: bool = False
+    failed_at: float | None = None
