@@ -497,6 +497,18 @@ def test_instructions_are_the_programs_and_ask_for_nothing() -> None:
     assert verdict(provenance, "send", to="eve@evil.example", body="x") is Verdict.DENY
 
 
+def test_what_each_turn_of_a_session_says_again_is_kept_once() -> None:
+    traces = Traces()
+    for turn in range(3):
+        provenance = Provenance(traces=traces)
+        provenance.system("be good")
+        provenance.user(f"turn {turn}, as before")
+        provenance.user("as before")
+        assert provenance.trusted.states(turn)
+    assert traces.to_json()["told"] == {"USER": ["be good"]}
+    assert traces.trusted.texts == ["turn 0, as before", "as before", "turn 1, as before", "turn 2, as before"]
+
+
 def test_what_a_run_took_in_is_the_same_after_it_was_written_down() -> None:
     provenance = run("Pay bill.txt to Bob")
     read(provenance, EVIL)

@@ -11,7 +11,7 @@ from corral.agents.errors import UnknownOutcome
 from corral.agents.journal import Journal
 from corral.agents.records import RunRecord, StoredStep
 from corral.agents.steps import AT_STEP, Codec, Effect, InlineSteps, Steps, json_codec
-from corral.agents.stored import label_from_json, refusal_from_json
+from corral.agents.stored import refusal_from_json
 from corral.policy import (
     Approval,
     ApprovalAsked,
@@ -69,7 +69,7 @@ class RecordedSteps(InlineSteps):
     def label(self, prefix: str) -> Label:
         """Of all that those steps have read."""
         found = (self._stored[name].data for name in self.names(prefix))
-        return Label.join_all(label_from_json(data["label"]) for data in found if data and "label" in data)
+        return Label.join_all(Label.from_json(data["label"]) for data in found if data and "label" in data)
 
     def names(self, prefix: str) -> set[str]:
         """The stored steps whose names begin so."""

@@ -6,15 +6,13 @@ from typing import Any, cast
 
 from corral.agents.steps import Codec, json_codec
 from corral.memory import Receipt, Recollection
-from corral.policy import Action, BudgetExceeded, Confidentiality, Denied, Integrity, Judgement, Label, Verdict
+from corral.policy import Action, BudgetExceeded, Denied, Judgement, Label, Verdict
 from corral.tools import Observation
 
 __all__ = [
     "OBSERVATION",
     "RECEIPT",
     "RECOLLECTIONS",
-    "label_from_json",
-    "label_to_json",
     "refusal_from_json",
     "refusal_to_json",
 ]
@@ -43,34 +41,17 @@ def refusal_from_json(data: Any) -> Denied | BudgetExceeded | None:
     return Denied(Action(said["resource"], said["verb"]), judgement)
 
 
-def label_to_json(label: Label) -> Any:
-    """A label as JSON values."""
-    readers = None if label.readers is None else sorted(label.readers)
-    return [label.integrity.name, label.confidentiality.name, sorted(label.sources), readers]
-
-
-def label_from_json(data: Any) -> Label:
-    """A label from what `label_to_json` made."""
-    integrity, confidentiality, sources, readers = data
-    return Label(
-        Integrity[integrity],
-        Confidentiality[confidentiality],
-        frozenset(sources),
-        None if readers is None else frozenset(readers),
-    )
-
-
 def _dump_observation(observation: Observation) -> Any:
     return {
         "text": observation.text,
         "structured": observation.structured,
         "is_error": observation.is_error,
-        "label": label_to_json(observation.label),
+        "label": observation.label.to_json(),
     }
 
 
 def _load_observation(data: Any) -> Observation:
-    label = label_from_json(data["label"])
+    label = Label.from_json(data["label"])
     return Observation(data["text"], structured=data["structured"], is_error=data["is_error"], label=label)
 
 

@@ -8,6 +8,7 @@ import codecs
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -106,7 +107,7 @@ class Stated:
     """
 
     def __init__(self) -> None:
-        self._raw: list[str] = []
+        self._raw: dict[str, None] = {}
         self._read = 0
         self._normal: list[str] = []
         self._from_codes: list[str] = []
@@ -118,8 +119,8 @@ class Stated:
         return list(self._raw)
 
     def add(self, text: str) -> None:
-        """Take in one more text."""
-        self._raw.append(text[:_MOST])
+        """Take in one more text; one that is there already, such as a session's instructions, adds nothing."""
+        self._raw[text[:_MOST]] = None
 
     @property
     def words(self) -> set[str]:
@@ -138,12 +139,11 @@ class Stated:
         return self._from_codes
 
     def _take_apart(self) -> None:
-        while self._read < len(self._raw):
-            text = self._raw[self._read]
-            self._read += 1
+        for text in islice(self._raw, self._read, None):
             self._normal.append(normalise(text))
             self._all_words |= words(text)
             self._from_codes.extend(normalise(found) for found in _decoded(text))
+        self._read = len(self._raw)
 
     def states(self, value: Any, *, plainly: bool = False) -> bool:
         """Whether `value` stands there as a whole word or address, never as a part of a longer one.

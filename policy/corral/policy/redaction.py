@@ -52,6 +52,8 @@ class Redactor:
         self._looks = looks
         self._personal = personal
         self._patterns = (*(SECRETS if looks else ()), *(PERSONAL if personal else ()))
+        self._hints = tuple((hint, at) for at, pattern in enumerate(self._patterns) for hint in pattern.hints)
+        self._numbers = {at for at, pattern in enumerate(self._patterns) if not pattern.hints}
 
     def redact(self, text: str) -> str:
         """`text` with "[KIND]" in the place of each finding."""
@@ -99,12 +101,14 @@ class Redactor:
         if self._known is not None:
             for match in self._known.finditer(text):
                 yield Finding("secret", match.start(), match.end())
-        digits = _DIGIT.search(text) is not None
-        for pattern in self._patterns:
-            if any(hint in text for hint in pattern.hints) if pattern.hints else digits:
-                for match in _compiled(pattern.source).finditer(text):
-                    if pattern.accept is None or pattern.accept(match.group()):
-                        yield Finding(pattern.kind, match.start(), match.end())
+        possible = {at for hint, at in self._hints if hint in text}
+        if self._numbers and _DIGIT.search(text) is not None:
+            possible |= self._numbers
+        for at in sorted(possible):
+            pattern = self._patterns[at]
+            for match in _compiled(pattern.source).finditer(text):
+                if pattern.accept is None or pattern.accept(match.group()):
+                    yield Finding(pattern.kind, match.start(), match.end())
 
 
 def _forms(secret: str) -> Iterator[str]:
