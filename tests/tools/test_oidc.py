@@ -164,12 +164,25 @@ async def test_a_stolen_bound_token_is_of_no_use(world: World, tmp_path: Path) -
             assert (await thief.get(world.oidc.api, headers={"Authorization": f"{scheme} {token}"})).status_code == 401
 
 
+async def test_a_login_from_before_its_tokens_were_bound_is_bound_when_it_is_renewed(
+    world: World, tmp_path: Path
+) -> None:
+    before = world.client(store=FileTokenStore(tmp_path))
+    await before.login()
+    old = await before.token()
+    for _ in range(2):  # the second is a restart
+        client = world.client(dpop=True, store=FileTokenStore(tmp_path))
+        await client.token(refused=old)
+        assert (await world.ask(bearer(client)))["bound"] is True
+    assert world.oidc.seen() == ["authorization_code ok", "refresh_token ok"]
+
+
 @pytest.mark.parametrize("seconds", [-3600.0, 3600.0])
 async def test_a_clock_that_is_wrong_is_no_obstacle_to_what_is_signed(world: World, seconds: float) -> None:
     world.oidc.set(nonce=True)
     key = PrivateKeyJwt(SecretStr(json.dumps(world.oidc.key.as_dict(private=True))))
     bound, signer = world.client("bound", dpop=True), world.client("signer", assertion=key, scopes=["herd:read"])
-    bound._clock._offset = signer._clock._offset = seconds
+    bound._keeper.clock._offset = signer._keeper.clock._offset = seconds
     await bound.login()
     assert (await world.ask(bearer(bound)))["bound"] is True
     assert (await world.ask(bearer(signer)))["sub"] == "signer"

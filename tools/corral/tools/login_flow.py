@@ -20,7 +20,6 @@ import httpx2
 from corral.tools.bearer import Bearer
 from corral.tools.challenge import Challenge
 from corral.tools.client_identity import ClientIdentity
-from corral.tools.clock import ServerClock
 from corral.tools.dpop import Proofs, make_key
 from corral.tools.errors import TokenError
 from corral.tools.grants import AuthorizationCode, DeviceCode, Grant, JwtBearer
@@ -92,13 +91,11 @@ class LoginFlow:
         user = f"\n{login.user}" if login.user else ""
         name = hashlib.sha256(f"{url}\n{login.client_id or ''}{user}".encode()).hexdigest()[:32]
         self._keeper = LoginKeeper(name, login.kept_in)
-        self._clock = ServerClock()
-        self._proofs: Proofs | None = None
         self._consented: str | None = None
 
     async def token(self, *, refused: str | None = None) -> str:
         """As `TokenSource.token`; empty where the server has to be asked first what it wants."""
-        login = self._take_key(await self._keeper.look())
+        login = await self._keeper.look()
         held = login.token
         spare = held if held is not None and held.access != refused and held.is_usable else None
         if spare is not None and (spare.is_fresh or self._keeper.is_renewing):
@@ -106,7 +103,7 @@ class LoginFlow:
         if not self._can_renew(login):
             return "" if spare is None else spare.access
         try:
-            return self._access(await self._keeper.renew(refused, self._renew))
+            return await self._keeper.renew(refused, self._renew)
         except TokenError as error:
             if spare is not None and spare.is_usable:
                 return spare.access
@@ -123,7 +120,7 @@ class LoginFlow:
                 return newer
         if round > 0 and (challenge.status == _FORBIDDEN or used == self._consented):
             return None  # nobody is asked twice for one request
-        self._consented = self._access(await self._consent(challenge, used))
+        self._consented = await self._consent(challenge, used)
         return self._consented
 
     async def widen(self) -> None:
@@ -158,8 +155,7 @@ class LoginFlow:
     @property
     def proofs(self) -> Proofs | None:
         """As `Proving.proofs`."""
-        token = self._keeper.held.token
-        return self._proofs if token is not None and token.kind == "DPoP" else None
+        return self._keeper.proofs
 
     def secrets(self) -> tuple[str, ...]:
         """As `TokenSource.secrets`."""
@@ -191,8 +187,8 @@ class LoginFlow:
                 await self._keeper.keep(replace(login, token=None))
             raise
 
-    async def _consent(self, challenge: Challenge, used: str) -> Login:
-        """A new login; of several processes that need it, one asks, and the others take what it got."""
+    async def _consent(self, challenge: Challenge, used: str) -> str:
+        """The token of a new login; of several processes that need it, one asks, and the others take what it got."""
 
         async def begin(login: Login) -> Login:
             if not self._login.ask and self._asks:
@@ -221,7 +217,6 @@ class LoginFlow:
         wants_key = self._login.dpop or (resource is not None and resource.wants_dpop)
         if wants_key and login.key is None:
             login = replace(login, key=make_key())
-        self._take_key(login)
         endpoint = self._endpoint(login, scope, challenge.protocol)
         token = await self._grant(redirect).first(endpoint)
         # RFC 6749 §5.1: a scope that is not named is the one that was asked for.
@@ -258,8 +253,8 @@ class LoginFlow:
             scope,
             name,
             _TIME,
-            None if login.key is None else self._proofs_of(login),
-            self._clock,
+            self._keeper.proofs_of(login),
+            self._keeper.clock,
             self._allow_private,
         )
 
@@ -295,21 +290,6 @@ class LoginFlow:
 
     def _resource(self, login: Login) -> Resource | None:
         return None if login.resource is None else Resource.from_json(login.resource, self._url)
-
-    def _access(self, login: Login) -> str:
-        assert login.token is not None
-        self._take_key(login)
-        return login.token.access
-
-    def _take_key(self, login: Login) -> Login:
-        if login.key is not None:
-            self._proofs = self._proofs_of(login)
-        return login
-
-    def _proofs_of(self, login: Login) -> Proofs:
-        assert login.key is not None
-        known = self._proofs
-        return known if known is not None and known.key == login.key else Proofs(login.key, self._clock)
 
     def __repr__(self) -> str:
         return f"LoginFlow({self._server!r})"

@@ -6,12 +6,16 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 
+from corral.tools.clock import ServerClock
 from corral.tools.login import Login
 from corral.tools.token_store import TokenStore
+
+if TYPE_CHECKING:
+    from corral.tools.dpop import Proofs
 
 __all__ = ["LoginKeeper", "Renew"]
 
@@ -31,6 +35,9 @@ class LoginKeeper:
     def __init__(self, name: str, store: TokenStore | None) -> None:
         self.name = name
         self.held = Login()
+        self.clock = ServerClock()
+        """The authorization server's, for what is signed."""
+        self._proofs: Proofs | None = None
         self._seen: deque[str] = deque(maxlen=_SEEN)
         self._store = store
         self._has_looked = store is None
@@ -79,13 +86,27 @@ class LoginKeeper:
             await anyio.to_thread.run_sync(store.delete, self.name)
 
     @property
+    def proofs(self) -> Proofs | None:
+        """Of the key that the held token is bound to (RFC 9449); None for a token that is bound to none."""
+        token = self.held.token
+        return self.proofs_of(self.held) if token is not None and token.kind == "DPoP" else None
+
+    def proofs_of(self, login: Login) -> Proofs | None:
+        """Of the key of a login, if it has one; the same ones as long as the key is, as they know servers' nonces."""
+        if login.key is not None and (self._proofs is None or self._proofs.key != login.key):
+            from corral.tools.dpop import Proofs  # heavy
+
+            self._proofs = Proofs(login.key, self.clock)
+        return None if login.key is None else self._proofs
+
+    @property
     def is_renewing(self) -> bool:
         return self._under_way("") is not None
 
-    async def renew(
-        self, refused: str | None, renew: Renew, *, purpose: str = "", timeout: float = _LOCK_TIME
-    ) -> Login:
-        """Join the renewal under way or begin one; a caller who is cancelled leaves it to the others.
+    async def renew(self, refused: str | None, renew: Renew, *, purpose: str = "", timeout: float = _LOCK_TIME) -> str:
+        """The access token of a new login: join the renewal under way or begin one.
+
+        A caller who is cancelled leaves it to the others.
 
         A refresh token may be used up by a request whose answer nobody takes.
 
@@ -100,7 +121,9 @@ class LoginKeeper:
             work = self._renew(refused, renew, purpose, timeout)
             pending = self._pending[purpose] = asyncio.create_task(work, name="corral token")
             pending.add_done_callback(_look_at)
-        return await asyncio.shield(pending)
+        login = await asyncio.shield(pending)
+        assert login.token is not None
+        return login.token.access
 
     def _under_way(self, purpose: str) -> asyncio.Task[Login] | None:
         # A task of a loop that was closed in between will never end.

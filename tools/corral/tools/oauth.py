@@ -13,7 +13,6 @@ from pydantic import SecretStr
 
 from corral.tools.challenge import Challenge
 from corral.tools.client_identity import Assertion, ClientAuthMethod, ClientIdentity
-from corral.tools.clock import ServerClock
 from corral.tools.discovery import discover_server, find_fault_of_issuer
 from corral.tools.errors import TokenError, ToolConfigError
 from corral.tools.grants import ClientCredentials, Grant
@@ -129,19 +128,17 @@ class OAuthClient:
         self._advice = advice
         self._environ = environ
         self._timeout = timeout
-        self._clock = ServerClock()
-        self._proofs: Proofs | None = None
         self._keeper = LoginKeeper(self._name(), store)
         self._check(token_url, issuer)
 
     async def token(self, *, refused: str | None = None) -> str:
         """As `TokenSource.token`; a grant that needs a person is not begun here, but by `login`."""
-        held = self._take_key(await self._keeper.look()).token
+        held = (await self._keeper.look()).token
         spare = held if held is not None and held.access != refused and held.is_usable else None
         if spare is not None and (spare.is_fresh or self._keeper.is_renewing):
             return spare.access
         try:
-            return self._access(await self._keeper.renew(refused, self._renew))
+            return await self._keeper.renew(refused, self._renew)
         except TokenError:
             if spare is not None and spare.is_usable:
                 return spare.access
@@ -157,7 +154,7 @@ class OAuthClient:
             return None
         granted = (self._keeper.held.token and self._keeper.held.token.scope) or ""
         self._scopes = tuple(dict.fromkeys((*self._scopes, *granted.split(), *challenge.scope.split())))
-        return self._access(await self._keeper.renew(used, self._begin))
+        return await self._keeper.renew(used, self._begin)
 
     async def login(self, grant: Grant | None = None) -> None:
         """Come to a new token by the grant, with a person if it needs one, and keep it.
@@ -209,8 +206,7 @@ class OAuthClient:
     @property
     def proofs(self) -> Proofs | None:
         """As `Proving.proofs`."""
-        token = self._keeper.held.token
-        return self._proofs if token is not None and token.kind == "DPoP" else None
+        return self._keeper.proofs
 
     def secrets(self) -> tuple[str, ...]:
         try:
@@ -219,26 +215,8 @@ class OAuthClient:
             known = []
         return tuple(each for each in (*known, *self._keeper.secrets()) if each)
 
-    def _access(self, login: Login) -> str:
-        assert login.token is not None
-        self._take_key(login)
-        return login.token.access
-
-    def _take_key(self, login: Login) -> Login:
-        """Sign with the key of the login from now on, if it has one."""
-        if login.key is not None:
-            self._proofs = self._proofs_of(login)
-        return login
-
-    def _proofs_of(self, login: Login) -> Proofs:
-        from corral.tools.dpop import Proofs, make_key  # heavy
-
-        known = self._proofs
-        if known is not None and (login.key is None or login.key == known.key):
-            return known
-        return Proofs(login.key or make_key(), self._clock)
-
     async def _renew(self, login: Login) -> Login:
+        login = self._with_key(login)
         if login.token is not None and login.token.refresh is not None:
             endpoint = await self._endpoint(login)
             try:
@@ -254,10 +232,18 @@ class OAuthClient:
         return await self._begin(login)
 
     async def _begin(self, login: Login, grant: Grant | None = None) -> Login:
+        login = self._with_key(login) if self._dpop else replace(login, key=None)
         endpoint = await self._endpoint(login)
         token = await (grant or self._grant).first(endpoint)
-        key = None if endpoint.proofs is None else endpoint.proofs.key
-        return replace(login, token=token, key=key, server=endpoint.metadata)
+        return replace(login, token=token, server=endpoint.metadata)
+
+    def _with_key(self, login: Login) -> Login:
+        """The login with a key to bind its tokens to, if they shall be."""
+        if not self._dpop or login.key is not None:
+            return login
+        from corral.tools.dpop import make_key  # heavy
+
+        return replace(login, key=make_key())
 
     async def _endpoint(self, login: Login) -> TokenEndpoint:
         return TokenEndpoint(
@@ -271,8 +257,8 @@ class OAuthClient:
             " ".join(self._scopes),
             self._resource,
             self._timeout,
-            self._proofs_of(login) if self._dpop else None,
-            self._clock,
+            self._keeper.proofs_of(login),
+            self._keeper.clock,
         )
 
     async def _metadata(self, login: Login) -> AuthServer:
