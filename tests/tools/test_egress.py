@@ -84,7 +84,7 @@ async def test_a_name_that_leads_into_this_machine_is_refused_unless_it_is_allow
 async def test_both_libraries_are_held_at_each_connection(library: Any) -> None:
     with plain() as server:
         url = f"http://127.1:{server.url.rpartition(':')[2]}/"
-        async with library.AsyncClient(transport=guarded(library, allow_private=False), trust_env=False) as client:
+        async with library.AsyncClient(transport=guarded(library, url, allow_private=False), trust_env=False) as client:
             with pytest.raises(library.ConnectError, match=REFUSED):
                 await client.get(url)
             assert (await client.get(server.url)).status_code == 200

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 
 from corral.policy import Admission, Label
-from corral.tools.address import carries_secrets, find_fault, is_loopback, is_private_way, origin
+from corral.tools.address import carries_secrets, find_fault, is_private_way, origin
+from corral.tools.egress import guarded
 from corral.tools.errors import ToolConfigError, ToolSourceError
 from corral.tools.failure import explain
 from corral.tools.names import spell
@@ -47,6 +47,8 @@ class A2AAgent:
         headers: Sent with every request; their values may name variables, `${VAR}`.
         timeout: Seconds a call may take.
         environ: Where variables are looked up when it is opened; this process's environment when None.
+        allow_private: The host's name may lead into this machine or network; an address that is written down may
+            anyway.
 
     Raises:
         ToolConfigError: The name or the URL can't be used.
@@ -61,6 +63,7 @@ class A2AAgent:
         headers: Mapping[str, str] | None = None,
         timeout: float = 300.0,
         environ: Mapping[str, str] | None = None,
+        allow_private: bool = False,
     ) -> None:
         if not name or not name.isprintable() or "/" in name or name == "local":
             raise ToolConfigError(f"agent {name!r}", "a source's name is printable, has no '/' and is not 'local'")
@@ -75,6 +78,7 @@ class A2AAgent:
         self._headers = dict(headers or {})
         self._timeout = timeout
         self._environ = environ
+        self._allow_private = allow_private
         self._client: Any = None
         self._stack: AsyncExitStack | None = None
         self._tool: Tool | None = None
@@ -121,7 +125,6 @@ class A2AAgent:
         except LookupError as error:
             raise ToolConfigError(f"agent {self.name!r}", f"the variable {error} is not set") from None
         timeout = httpx.Timeout(self._timeout, connect=_CONNECT_TIME)
-        trusts_environment = not is_loopback(urlsplit(self._url).hostname)
         signed: Any = None
         if self._auth is not None:
             from corral.tools.bearer import Bearer
@@ -132,7 +135,7 @@ class A2AAgent:
             auth=signed,
             timeout=timeout,
             follow_redirects=False,
-            trust_env=trusts_environment,
+            transport=guarded(httpx, self._url, allow_private=self._allow_private),
             event_hooks={"response": [_bound]},
         )
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from corral.tools.address import carries_secrets
 from corral.tools.connection import Connection, ServerTransport
-from corral.tools.egress import find_fault_of_way, goes_by_proxy
+from corral.tools.egress import find_fault_of_way
 from corral.tools.errors import ToolSourceError
 from corral.tools.failure import explain
 from corral.tools.handlers import Handlers
@@ -86,9 +85,7 @@ class _Attempt:
     async def look_where_it_leads(self, config: HttpServer) -> None:
         """Refuse a name that leads where nothing may be sent."""
         url = expand(config.url, self._environ)
-        if goes_by_proxy(url):
-            return
-        fault = await find_fault_of_way(urlsplit(url).hostname or "", allow_private=config.allow_private)
+        fault = await find_fault_of_way(url, allow_private=config.allow_private)
         if fault is not None:
             raise ToolSourceError(self._name, f"its url can't be used: {fault}")
 

@@ -6,10 +6,8 @@ from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
-from corral.tools.address import is_loopback
-from corral.tools.egress import goes_by_proxy, guarded
+from corral.tools.egress import guarded
 from corral.tools.log_filter import logs_without
 from corral.tools.oauth import TokenSource, bearer
 from corral.tools.server_login import ServerLogin
@@ -113,9 +111,7 @@ class HttpTransport:
             sse=self._sse,
             headers=self._headers,
             auth=self._make_flow(),
-            # A proxy of this process's environment can't reach this machine's own loopback.
-            trust_env=not is_loopback(urlsplit(self._url).hostname),
-            transport=None if goes_by_proxy(self._url) else guarded(httpx2, allow_private=self._allow_private),
+            transport=guarded(httpx2, self._url, allow_private=self._allow_private),
         )
         return self._exchange
 

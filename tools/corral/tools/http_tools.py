@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 
 from corral.policy import Admission, Label
-from corral.tools.address import carries_secrets, find_fault, is_loopback, is_private_way
+from corral.tools.address import carries_secrets, find_fault, is_private_way
 from corral.tools.api import Api, HttpClient
 from corral.tools.arguments import broken
 from corral.tools.credentials import Credential
-from corral.tools.egress import goes_by_proxy, guarded
+from corral.tools.egress import guarded
 from corral.tools.endpoint import HttpEndpoint
 from corral.tools.errors import BadArguments, ToolConfigError, ToolSourceError
 from corral.tools.names import spell
@@ -140,11 +139,8 @@ class HttpTools:
     def _make_client(self, base_url: str) -> HttpClient:
         import httpx  # keeps start-up light
 
-        # A proxy of this process's environment can't reach this machine's own loopback.
-        trust_env = not is_loopback(urlsplit(base_url).hostname)
-        transport = None if goes_by_proxy(base_url) else guarded(httpx, allow_private=self._allow_private)
-        timeout = httpx.Timeout(None, connect=_CONNECT_TIME)
-        self._own = httpx.AsyncClient(timeout=timeout, trust_env=trust_env, transport=transport)
+        transport = guarded(httpx, base_url, allow_private=self._allow_private)
+        self._own = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=_CONNECT_TIME), transport=transport)
         return self._own
 
     def _find_fault(self, base_url: str) -> str | None:

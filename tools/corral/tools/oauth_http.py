@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import anyio
 import httpx2
 
-from corral.tools.address import is_loopback, is_private_way, origin, show_url
-from corral.tools.egress import REFUSED, goes_by_proxy, guarded
+from corral.tools.address import is_private_way, origin, show_url
+from corral.tools.egress import REFUSED, guarded
 from corral.tools.errors import TokenError
 
 __all__ = ["ACCEPTED", "MAX_BYTES", "OversizedAnswer", "client_options", "send_json", "told"]
@@ -111,9 +111,7 @@ def client_options(url: str, allow_private: bool) -> dict[str, Any]:
     """How a client of httpx2 is to be made that asks there."""
     return {
         "timeout": None,
-        # A proxy of this process's environment can't reach this machine's own loopback.
-        "trust_env": not is_loopback(urlsplit(url).hostname),
-        "transport": None if goes_by_proxy(url) else guarded(httpx2, allow_private=allow_private),
+        "transport": guarded(httpx2, url, allow_private=allow_private),
         "event_hooks": {"response": [cap_body]},
     }
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import urljoin, urlsplit
 
-from corral.tools.address import find_fault, is_loopback
-from corral.tools.egress import REFUSED, goes_by_proxy, guarded_sync
+from corral.tools.address import find_fault
+from corral.tools.egress import REFUSED, guarded_sync
 from corral.tools.endpoint import METHODS
 from corral.tools.errors import ToolConfigError
 from corral.tools.openapi_schema import follow
@@ -125,12 +125,11 @@ def fetch_document(url: str, place: str, *, allow_private: bool = False) -> dict
 
     if (fault := find_fault(url)) is not None:
         raise ToolConfigError(place, fault)
-    transport = None if goes_by_proxy(url) else guarded_sync(httpx, allow_private=allow_private)
+    transport = guarded_sync(httpx, url, allow_private=allow_private)
     parts: list[bytes] = []
-    trust_env = not is_loopback(urlsplit(url).hostname)
     try:
         with (
-            httpx.Client(timeout=_FETCH_TIME, trust_env=trust_env, transport=transport) as client,
+            httpx.Client(timeout=_FETCH_TIME, transport=transport) as client,
             client.stream("GET", url, headers={"Accept": "application/json, application/yaml, */*"}) as answer,
         ):
             if answer.status_code != 200:
