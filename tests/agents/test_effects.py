@@ -70,6 +70,7 @@ PATHS = {
 
 ADMITTED = {
     *(("agents/corral/agents/effects.py", method) for method in ("call", "recall", "remember")),
+    ("agents/corral/agents/consolidating.py", "consolidate"),
     *(("agents/corral/agents/memorytools.py", method) for method in ("_work", "forget", "recall", "remember")),
     *(("apps/corral/apps/memory.py", method) for method in ("export", "forget", "import_", "learn", "recall")),
     ("agents/corral/agents/skills/source.py", "call"),  # a source, to its own tool

@@ -3,6 +3,7 @@
 from corral.agents.agent import Agent, CodeAct, ReAct
 from corral.agents.agentfile import AgentFile
 from corral.agents.cache import AnswerCache
+from corral.agents.consolidating import Consolidation
 from corral.agents.delegation import HandOff, Member, delegate, hand_off
 from corral.agents.door import run_in_background
 from corral.agents.errors import (
@@ -61,6 +62,7 @@ __all__ = [
     "Cascade",
     "CellView",
     "CodeAct",
+    "Consolidation",
     "ContextOverflow",
     "DefinitionError",
     "Fallback",

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from corral.agents.assembly import Assembly, Role
 from corral.agents.caller import CALLER, sharing, throttles_of
 from corral.agents.collaborators import Collaborators, check_collaborators, redactor_of, toolbox_of, with_an_end
+from corral.agents.consolidating import Consolidating, Consolidation
 from corral.agents.definition import Definition
 from corral.agents.door import run_in_background
 from corral.agents.errors import DefinitionError
@@ -50,6 +51,10 @@ from corral.sandbox import SandboxProvider
 from corral.tools import Artifacts, MCPServer, Tool, Toolbox, ToolSource
 
 __all__ = ["Agent", "CodeAct", "ReAct", "Start"]
+
+
+_PATIENCE = 20.0
+"""Seconds that an agent which is closed waits for a consolidation."""
 
 
 class Agent(dspy.Module):
@@ -94,6 +99,8 @@ class Agent(dspy.Module):
             cells and memories give, however it is encoded there; the model's key is one of them.
         skills: Folders and MCP servers whose skills the model may read, or a source of them. Not with a ready toolbox.
         agents_md: A file with what a project says to agents, or a folder with an AGENTS.md; it is read now.
+        consolidate: Whether, after runs, a model draws facts from what was said and remembered: in the background, when
+            enough has gathered, at a cost of its own. See `Consolidation`; `async with agent:` waits for its end.
 
     Raises:
         DefinitionError: The signature, the model or a collaborator can't be used.
@@ -132,6 +139,7 @@ class Agent(dspy.Module):
         ledger: Ledger | None = None,
         skills: Skills | Sequence[str | Path | MCPServer] = (),
         agents_md: str | Path | None = None,
+        consolidate: bool | Consolidation = False,
     ) -> None:
         super().__init__()  # pyright: ignore[reportUnknownMemberType] - DSPy's own is not annotated
         check_collaborators(
@@ -185,6 +193,10 @@ class Agent(dspy.Module):
             redactor=redactor_of(policy, self._model, secrets),
             guidance=None if agents_md is None else Guidance.read(agents_md),
         )
+        wish = Consolidation() if consolidate is True else consolidate or None
+        if wish is not None and memory is None:
+            raise DefinitionError("consolidate= draws facts from a memory, and there is none; pass memory=Memory(...)")
+        self._consolidating = Consolidating(wish)
         self._definition = Definition(
             signature=signature if isinstance(signature, str) else read.written,
             model=self._model,
@@ -200,6 +212,7 @@ class Agent(dspy.Module):
             skills=(skills,) if isinstance(skills, Skills) else tuple(skills),
             agents_md=None if agents_md is None else str(agents_md),
             has_guards=bool(input_guards or output_guards),
+            consolidation=wish,
         )
 
     async def run(self, task: Any = None, /, **inputs: Any) -> Result:
@@ -254,9 +267,13 @@ class Agent(dspy.Module):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._given.kit.close()
-        if self._model is not None:
-            await self._model.close()
+        try:
+            await self.consolidated(_PATIENCE if kind is None else 0.0)
+        finally:
+            await self._given.kit.close()
+            await self._consolidating.close()
+            if self._model is not None:
+                await self._model.close()
 
     def __enter__(self) -> Self:
         return run_in_background(self.__aenter__)
@@ -265,6 +282,11 @@ class Agent(dspy.Module):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         run_in_background(lambda: self.__aexit__(kind, error, trace))
+
+    async def consolidated(self, timeout: float) -> None:
+        """Wait for the consolidation that goes on in the background, if one does; `timeout` seconds later it is
+        cancelled, and what it has not done stays to be done."""
+        await self._consolidating.end(timeout)
 
     def definition(self) -> Definition:
         """What it was made of, as far as a file can say it."""
@@ -359,7 +381,10 @@ class Agent(dspy.Module):
         model = self._model or _current_model(self.predict)
         caller = CALLER.get()
         if caller is None:
-            return await self._begin(model, bound, start, sharing(self._given), self.mode)
+            given = sharing(self._given)
+            result = await self._begin(model, bound, start, given, self.mode)
+            self._consolidating.after_run(given, model, self.mode, (*given.sinks, *start.sinks))
+            return result
         given, start, mode = caller.inherit(self._given, start, bound, self.mode)
         try:
             return await caller.delegate(self.name, bound, lambda: self._begin(model, bound, start, given, mode))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from corral.agents.consolidating import Consolidation
 from corral.agents.model import Model
 from corral.policy import Layers, Limits, Policy
 
@@ -33,6 +34,7 @@ class Definition:
     skills: tuple[Any, ...] = ()
     agents_md: str | None = None
     has_guards: bool = False
+    consolidation: Consolidation | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Definition:
         # DSPy's optimisers copy agents: the copies were made of the same.

@@ -17,6 +17,7 @@ __all__ = [
     "CellOutput",
     "CellStarted",
     "Compacted",
+    "Consolidated",
     "Emitter",
     "Event",
     "Intervened",
@@ -250,6 +251,24 @@ class Remembered(Event):
     """Turns were written to memory."""
 
     count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consolidated(Event):
+    """Facts were drawn from what was remembered, after a run and in none: `run_id` is the consolidation's own.
+
+    Attributes:
+        turns: How many were gone through.
+        facts: How many were stored; what was known already is not counted.
+        detail: Why it did not go on to the end, for a person; empty if it did.
+    """
+
+    turns: int
+    facts: int
+    model_calls: int
+    usage: Usage
+    seconds: float
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
