@@ -151,7 +151,7 @@ class Assembly:
     def _offer(self, role: Role, native: bool) -> Offer:
         kit = self._given.kit
         sandbox = kit.sandbox if role.actions & Actions.CODE else None
-        network = self.effects.network(sandbox)
+        network = self.effects.cells.network(sandbox)
         tools = kit.toolbox.offered_to(self.calls.found)
         instructions = self.border.instructions(role.instructions)
         if (guidance := self._given.guidance) is not None:

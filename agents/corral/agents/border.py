@@ -117,7 +117,7 @@ class Border:
             return f"guard/{side}/{step}/{made}"
 
         async def call(tool: Tool, arguments: dict[str, Any]) -> Observation:
-            return await self._effects.call(tool, arguments, named(), told=False)
+            return await self._effects.tools.call(tool, arguments, named(), told=False)
 
         async def ask(member: Member, given: dict[str, Any]) -> Result:
             return await self._effects.below_step(named(), lambda: member.start(None, given, Start()))

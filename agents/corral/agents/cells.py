@@ -116,7 +116,7 @@ class Cells:
 
     async def _opened(self) -> Sandbox:
         if self._session is None:
-            spec = SandboxSpec(label=self._emitter.run_id[:12], network=self._effects.network(self._provider))
+            spec = SandboxSpec(label=self._emitter.run_id[:12], network=self._effects.cells.network(self._provider))
             self._session = await self._provider.open(spec)
         return self._session
 
@@ -133,7 +133,7 @@ class Cells:
             made = steps.calls(f"{cell}/")
             self._effects.charge_below(steps.below(f"{cell}/"))
             self._effects.provenance.read(steps.label(f"{cell}/"))
-        self._effects.charge_calls(made + outcome.ran)
+        self._effects.cells.charge_calls(made + outcome.ran)
         self._tell(cell, "", outcome, 0.0)
         return outcome
 
@@ -148,7 +148,7 @@ class Cells:
             self._to_run_again.pop(0)
 
     def _tell(self, cell: str, sandbox: str, outcome: CellOutcome, seconds: float) -> None:
-        self._effects.printed(outcome.text)
+        self._effects.cells.printed(outcome.text)
         self._emitter.emit(CellOutput(cell=cell, text=outcome.text))
         self._emitter.emit(CellFinished(cell=cell, sandbox=sandbox, seconds=seconds, error=outcome.error))
 
@@ -156,7 +156,7 @@ class Cells:
         host = host or CellHost(self._toolbox, self._calls, self._effects.steps, cell)
         with host.scope:
             try:
-                execution = await self._effects.execute(
+                execution = await self._effects.cells.execute(
                     session,
                     code,
                     self._timeout,
@@ -199,7 +199,7 @@ class Cells:
             if not execution.state_kept:
                 parts.append("(what earlier cells defined is lost)")
         text = self._calls.shown(
-            PYTHON.name, Observation(self._effects.redacted("\n".join(parts)), label=self._effects.from_code)
+            PYTHON.name, Observation(self._effects.redacted("\n".join(parts)), label=self._effects.cells.from_code)
         )
         return CellOutcome(
             text,

@@ -225,10 +225,10 @@ class Loop:
             await self._adapt(change)
         while True:
             await self._talk.fit(self._model)
-            if (kept := self._effects.answered(step, reserve)) is not None:
+            if (kept := self._effects.models.answered(step, reserve)) is not None:
                 return kept  # no request is made of it: one goes through the whole conversation
             try:
-                return await self._effects.generate(self._model, self._request(plan), step, reserve, on_text)
+                return await self._effects.models.generate(self._model, self._request(plan), step, reserve, on_text)
             except ModelError as error:
                 change = await self._adapting.after(error, step, self._meter.prompt(self._talk.messages))
                 if change is None or (change.to_text and not self._offer.functions):

@@ -58,7 +58,7 @@ class MemoryQuestions:
             raise BudgetExceeded(plan.last.value, cap, cap - left, plan.reserve.tokens + _SHORTEST)
         self._begun += 1
         request = Request(model=model.name, messages=messages, config=model.config(**changes))
-        answer = await effects.generate(model, request, self._begun, plan.reserve, None)
+        answer = await effects.models.generate(model, request, self._begun, plan.reserve, None)
         self.usage += answer.usage
         self.asked += 1
         return answer.text

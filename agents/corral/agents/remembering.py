@@ -43,7 +43,7 @@ class Remembering:
         if self._memory is None:
             return self._task
         try:
-            found = await self._effects.recall(self._memory, self._task, self._scope)
+            found = await self._effects.memory.recall(self._memory, self._task, self._scope)
         except (Denied, BudgetExceeded):
             return self._task
         except MemoryFault as error:
@@ -65,7 +65,7 @@ class Remembering:
         answer = "\n".join(str(value) for value in outputs.values())
         turns = [Turn("user", self._task, self._label), Turn("agent", answer, self._effects.seen)]
         try:
-            receipt = await self._effects.remember(self._memory, turns, self._scope)
+            receipt = await self._effects.memory.remember(self._memory, turns, self._scope)
         except (Denied, BudgetExceeded):
             return ""
         except MemoryFault as error:

@@ -51,6 +51,6 @@ class CallReports:
     async def elicit(self, elicitation: Elicitation) -> dict[str, Any] | bool | None:
         step = f"{self._step}/question/{next(self._asked)}"
         try:
-            return await self._effects.elicit(elicitation, self._tool, step)
+            return await self._effects.tools.elicit(elicitation, self._tool, step)
         except (Denied, BadArguments):
             return False

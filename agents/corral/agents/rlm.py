@@ -176,7 +176,7 @@ class _Bridge:
         step = progress.steps
         self.emitter.emit(StepStarted(step=step))
         asked = replace(request, model=model.name, config=model.config())
-        generation = await self.effects.generate(model, asked, step, Spend(steps=1), None)
+        generation = await self.effects.models.generate(model, asked, step, Spend(steps=1), None)
         usage = generation.usage
         progress.usage += usage
         called = ModelCalled(
@@ -196,7 +196,7 @@ class _Interpreters:
     """Makes interpreters for DSPy: one for the agent, and one for each sub-agent that its code starts."""
 
     def __init__(self, bridge: _Bridge, provider: SandboxProvider, timeout: float) -> None:
-        self.execution_instructions = instructions(bridge.effects.network(provider))
+        self.execution_instructions = instructions(bridge.effects.cells.network(provider))
         self._bridge = bridge
         self._provider = provider
         self._timeout = timeout
@@ -254,17 +254,18 @@ class _Interpreter:
             if self._session is None:
                 self._session = await self._provider.open(
                     SandboxSpec(
-                        label=self._bridge.emitter.run_id[:12], network=self._bridge.effects.network(self._provider)
+                        label=self._bridge.emitter.run_id[:12],
+                        network=self._bridge.effects.cells.network(self._provider),
                     )
                 )
-            execution = await self._bridge.effects.execute(
+            execution = await self._bridge.effects.cells.execute(
                 self._session, code, self._timeout, host, variables=variables
             )
         except (Denied, BudgetExceeded) as error:
             raise CodeExecutionError(str(error)) from error
         except SandboxError as error:
             raise CodeInterpreterError(str(error)) from error
-        self._bridge.effects.printed(f"{execution.output}\n{execution.value}")
+        self._bridge.effects.cells.printed(f"{execution.output}\n{execution.value}")
         return read_execution(execution)
 
 

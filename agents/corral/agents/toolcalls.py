@@ -125,7 +125,7 @@ class ToolCalls:
             return _refused("error", f"there is no tool named {name!r}{hint}")
         try:
             checked = tool.check(arguments)
-            observation = await self._effects.call(tool, checked, step, again=cell if again else None)
+            observation = await self._effects.tools.call(tool, checked, step, again=cell if again else None)
         except BadArguments as error:
             return _refused("error", str(error))
         except Denied as error:

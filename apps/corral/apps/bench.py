@@ -64,7 +64,7 @@ class Bench:
         """Call a tool that models are not offered, such as a prompt; what came of it."""
         self._made += 1
         try:
-            observation = await self._effects.call(tool, tool.check(arguments), f"bench/{self._made}")
+            observation = await self._effects.tools.call(tool, tool.check(arguments), f"bench/{self._made}")
         except (BadArguments, Denied) as error:
             return Outcome("denied" if isinstance(error, Denied) else "error", str(error), Label.user())
         return Outcome("error" if observation.is_error else "ok", observation.text, observation.label)
@@ -83,7 +83,7 @@ class Bench:
         """
         if self._memory is None:
             return []
-        found = await self._effects.recall(self._memory, query, Scope())
+        found = await self._effects.memory.recall(self._memory, query, Scope())
         return [f"{one.actor}: {one.text}  ({one.why})" for one in found]
 
     @property

@@ -208,7 +208,7 @@ async def _opened(name: str) -> AsyncGenerator[tuple[str, Callable[[str, float],
         async with await provider.open() as session:
 
             async def execute(code: str, timeout: float) -> Execution:
-                return await effects.execute(session, code, timeout, Host())
+                return await effects.cells.execute(session, code, timeout, Host())
 
             yield f"{session.name} {session.id}", execute
     finally:
