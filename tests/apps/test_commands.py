@@ -262,6 +262,9 @@ def test_a_preset_may_stand_for_a_policy_file(corral: Corral, preset: str) -> No
 def test_a_tool_that_changed_since_it_was_locked_is_shown_and_withheld(
     corral: Corral, config: str, tmp_path: Path
 ) -> None:
+    missing = corral("tools", "diff", "--mcp-config", config)
+    assert missing.returncode == 2
+    assert "there is no tools.lock; approve the tools as they are now with `corral tools lock" in missing.stderr
     assert corral("tools", "lock", "--mcp-config", config).stdout == "tools.lock: 2 tools\n"
     assert corral("tools", "diff", "--mcp-config", config).returncode == 0
     lock = tmp_path / "tools.lock"

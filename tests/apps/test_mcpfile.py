@@ -42,8 +42,20 @@ def test_servers_are_added_listed_and_tried(corral: Any, tmp_path: Path) -> None
     assert checked.exit_code == 1
     assert (time["ok"], time["tools"]) == (True, ["time_get_current_time", "time_convert_time"])
     assert (ghost["ok"], "was not found; install it" in ghost["problem"]) == (False, True)
+    assert corral("mcp", "add", "barn", "--required", *TIME).exit_code == 0
+    assert json.loads((tmp_path / "mcp.json").read_text())["mcpServers"]["barn"]["required"] is True
     told = corral("mcp", "check", "ghost").stdout
     assert told.startswith("ghost  failed: the command 'no-such-command' was not found")
+
+
+def test_a_tool_is_called_by_hand_beside_a_dead_server_even_a_required_one(corral: Any) -> None:
+    corral("mcp", "add", "time", *TIME)
+    corral("mcp", "add", "dead", "--url", "http://127.0.0.1:9/mcp", "--required")
+    called = corral("tools", "call", "time_get_current_time", '{"timezone": "UTC"}', "--yes-to", "tool:time/*")
+    assert called.exit_code == 0
+    assert called.stderr.count("corral: going on without dead: the server can't be reached") == 1
+    assert corral("tools", "list").exit_code == 1
+    assert corral("tools", "lock").exit_code == 2
 
 
 @pytest.mark.parametrize(
@@ -51,7 +63,10 @@ def test_servers_are_added_listed_and_tried(corral: Any, tmp_path: Path) -> None
     [
         (("add", "x"), "give a command after --, or --url"),
         (("add", "x", "--url", "https://x.example", "--header", "X-Api-Key=abc"), "write a secret as ${VARIABLE}"),
-        (("add", "x", "--url", "ftp://x.example"), "https://"),
+        (
+            ("add", "x", "--url", "ftp://x.example"),
+            "corral: mcp.json: server 'x': url: expected a URL",
+        ),
         (("add", "x", "--url", "https://x.example", "--env", "A=1"), "--env does not go with --url"),
         (("add", "x", "--header", "A=1", "--", "run"), "--headers does not go with a command"),
         (("list",), "there is no mcp.json; make one with `corral mcp add`"),

@@ -412,7 +412,7 @@ class Agent(dspy.Module):
         inputs, refused = await assembly.enter(inputs, signature)
         # What is defined wrongly is said here, before anything is written.
         loop = assembly.loop(model, role, inputs, refused)
-        life.begin(self.name, model.name, type(self).__name__)
+        life.begin(self.name, model.name, type(self).__name__, self.toolbox.failures)
         assembly.border.begun()
         try:
             return await loop.run()

@@ -17,7 +17,7 @@ from corral.agents.recorded import ContinuedEmitter, RecordedApprover, RecordedS
 from corral.agents.records import SINCE, TRACES, Opening, RunRecord
 from corral.agents.start import Start
 from corral.agents.steps import InlineSteps, Steps
-from corral.policy import Approver, Emitter, RunStarted, Sink, Traces
+from corral.policy import Approver, Emitter, RunStarted, Sink, SourceFailed, Traces
 
 __all__ = ["Life"]
 
@@ -105,8 +105,8 @@ class Life:
             return approver
         return RecordedApprover(approver, self.steps)
 
-    def begin(self, agent: str, model: str, kind: str) -> None:
-        """Note that the run begins, or goes on."""
+    def begin(self, agent: str, model: str, kind: str, missing: Mapping[str, str]) -> None:
+        """Note that the run begins, or goes on, and which sources of tools are `missing`, and why."""
         start = self.start
         if self.journal is not None and start.resumed is None:
             before = start.messages[self.heard :]
@@ -126,6 +126,8 @@ class Life:
                 parent_step=above[1],
             )
         )
+        for source, problem in missing.items():
+            self.emitter.emit(SourceFailed(source=source, problem=problem))
 
     def _traces_to_keep(self) -> dict[str, Any]:
         """As JSON; where the run goes on from another of the journal, only what came since."""

@@ -69,7 +69,7 @@ class RLM(Agent):
         assembly = Assembly(given, life, mode)
         effects = assembly.effects
         inputs, refused = await assembly.enter(inputs, self.signature)
-        life.begin(self.name, model.name, type(self).__name__)
+        life.begin(self.name, model.name, type(self).__name__, self.toolbox.failures)
         assembly.border.begun()
         assembly.introduce(Role(self.signature, self.predict.signature.instructions, (), self.actions), inputs)
         progress = Progress(self.signature)

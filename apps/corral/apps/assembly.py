@@ -195,6 +195,7 @@ def make_toolbox(
     config: Path | None,
     *,
     strict: bool,
+    looking: bool = False,
     pins: Path | None = None,
     results: Path | None = None,
     tools: Sequence[Tool] = (),
@@ -202,6 +203,7 @@ def make_toolbox(
     """The servers of an `mcpServers` file as a toolbox, not open yet; what differs from the lock file is withheld.
 
     Args:
+        looking: Only to look at what there is: a required server may be missing like any other.
         tools: More of them.
         results: For a model: of very many tools it is shown few and can search, and long results are kept here.
     """
@@ -209,6 +211,8 @@ def make_toolbox(
     from corral.tools import Artifacts, Pins, Toolbox, load_mcp_config
 
     servers = load_mcp_config(config, logins=stored_logins(read_settings(), config)) if config is not None else []
+    for server in servers if looking else ():
+        server.required = False
     known = Pins.load(pins) if pins is not None and pins.exists() else None
     if results is None:
         return Toolbox(*servers, *tools, strict=strict, pins=known)

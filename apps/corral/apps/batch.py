@@ -16,6 +16,7 @@ from corral.apps.assembly import (
     choose_sandbox,
 )
 from corral.apps.failures import Exit, explained
+from corral.apps.missing import require_tools
 from corral.apps.work import Work, make_unattended, model_for, work_of
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ async def _run_all(
         agent = make_unattended(work, options, stack, model=model, signature=options["signature"], sandbox=sandbox)
         room = anyio.Semaphore(options["concurrency"])
         async with agent, anyio.create_task_group() as group:
+            require_tools(agent.toolbox, agent)
             for task in ledger.todo:
                 await room.acquire()
                 group.start_soon(_run_one, agent, work.script, task, options["retries"], ledger, room)

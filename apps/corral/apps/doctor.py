@@ -172,6 +172,8 @@ async def _servers(path: Path) -> AsyncIterator[Finding]:
     except ToolError as error:
         yield Finding("mcp", False, str(error), needed=True)
         return
+    for server in servers:
+        server.required = False  # those that work are told, too
     async with Toolbox(*servers) as toolbox:
         for name, problem in toolbox.failures.items():
             yield Finding(f"mcp {name}", False, problem, needed=True)

@@ -12,6 +12,7 @@ import click
 from corral.apps.assembly import LOCK, make_toolbox, read_policy, read_settings, written_consent
 from corral.apps.failures import Exit, explained, fail
 from corral.apps.mcpfile import add, check, list_servers
+from corral.apps.missing import Missing, require_tools
 
 if TYPE_CHECKING:
     from corral.policy import Approval, ApprovalRequest, Approver, Policy
@@ -59,7 +60,7 @@ def serve(
         policy = read_policy(policy_file)
         approver = _FirstWhoAgrees(written_consent(yes_to))
         tools = [_agent_tool(path, approver, stack) for path in agents]
-        toolbox = make_toolbox(mcp_config, strict=True, pins=LOCK, tools=tools)
+        toolbox = make_toolbox(mcp_config, strict=False, pins=LOCK, tools=tools)
         anyio.run(_serve, toolbox, policy, approver, port)
 
 
@@ -105,6 +106,8 @@ async def _serve(toolbox: Toolbox, policy: Policy, approver: Approver, port: int
     audit = ChainedAudit(read_settings().audit)
     try:
         async with toolbox:
+            Missing().tell(toolbox)
+            require_tools(toolbox)
             server = ToolServer(toolbox, Gate(policy, approver=approver, audit=audit))
             if port is None:
                 await server.run_stdio()

@@ -38,6 +38,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a 
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="Secrets as ${VARIABLE}.")
 @click.option("--login", is_flag=True, help="A person consents in a browser.")
 @click.option("--trust", is_flag=True, help="Believe its hints of what only reads.")
+@click.option("--required", is_flag=True, help="Nothing runs without it; otherwise runs do without its tools.")
 @click.option("--replace", is_flag=True, help="Of an entry that is there already.")
 @_CONFIG
 def add(name: str, command: tuple[str, ...], mcp_config: Path, replace: bool, **options: Any) -> None:
@@ -47,7 +48,7 @@ def add(name: str, command: tuple[str, ...], mcp_config: Path, replace: bool, **
     corral mcp add time -- uvx mcp-server-time
     corral mcp add farm --url https://farm.example/mcp --header 'Authorization=Bearer ${FARM_TOKEN}'
     """
-    from corral.tools import load_mcp_config
+    from corral.tools import ToolConfigError, load_mcp_config
 
     if bool(command) == bool(options["url"]):
         raise fail("give a command after --, or --url", Exit.BAD_INPUT)
@@ -63,6 +64,9 @@ def add(name: str, command: tuple[str, ...], mcp_config: Path, replace: bool, **
             draft.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             load_mcp_config(draft)  # what can't be read is not put there
             draft.replace(mcp_config)
+        except ToolConfigError as error:
+            place = error.place.replace(draft.name, mcp_config.name)
+            raise ToolConfigError(place, f"{error.problem} (nothing was added)") from error
         finally:
             draft.unlink(missing_ok=True)
     click.echo(f"{mcp_config}: added {name}; try it with `corral mcp check {name}`")
@@ -176,8 +180,7 @@ def _entry(command: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
         beside = ["--env"] if options["env"] else []
     if beside:
         raise fail(f"{beside[0]} does not go with {'a command' if command else '--url'}", Exit.BAD_INPUT)
-    if options["trust"]:
-        entry["trust"] = True
+    entry |= {key: True for key in ("trust", "required") if options[key]}
     return entry
 
 

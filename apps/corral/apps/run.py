@@ -17,6 +17,7 @@ from corral.apps.assembly import (
     setting,
 )
 from corral.apps.failures import Exit, explained, fail
+from corral.apps.missing import require_tools
 from corral.apps.piped import read_text, with_stdin
 from corral.apps.report import answer_of, print_outcome, status_of, watchers
 from corral.apps.schema import read_schema
@@ -95,7 +96,13 @@ def perform(script: Script, work: Work, options: dict[str, Any], stack: ExitStac
     from corral.apps.scripted import read_inputs
 
     inputs = read_inputs(options["inputs"])
-    return run_in_background(lambda: script.run(agent, inputs))
+
+    async def performed() -> Outcome:
+        async with agent:
+            require_tools(agent.toolbox, agent)
+            return await script.run(agent, inputs)
+
+    return run_in_background(performed)
 
 
 def _check_output(path: Path | None) -> None:

@@ -232,6 +232,8 @@ def _line(event: dict[str, Any]) -> str | None:
             return "\n".join(f"  < {line}" for line in event["text"].splitlines()) or None
         case "ApprovalGiven":
             return f"  ? {'yes' if event['granted'] else 'no'} from {event['by']} {event['reason']}".rstrip()
+        case "SourceFailed":
+            return f"  ! without {event['source']}: {event['problem']}"
         case "Intervened":
             return f"  ! {event['by']}, {event['point']}: {event['outcome']} {event['reason']}".rstrip()
         case "RunFinished":

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 import click
 
-from corral.apps.assembly import make_toolbox, read_policy, setting, written_consent
+from corral.apps.assembly import LOCK, make_toolbox, read_policy, setting, written_consent
 from corral.apps.failures import Exit, explained, fail
+from corral.apps.missing import Missing
 from corral.apps.terminal import printable
 
 if TYPE_CHECKING:
@@ -65,8 +66,7 @@ def list_tools(ctx: click.Context, mcp_config: Path, as_json: bool) -> None:
             click.echo(json.dumps(_as_json(tool)) if as_json else _line(tool))
         if not toolbox.tools:
             click.echo("corral: there are no tools", err=True)
-        for name, problem in toolbox.failures.items():
-            click.echo(f"corral: {name}: {printable(problem)}", err=True)
+        Missing().tell(toolbox)
         return Exit.ERROR if toolbox.failures else Exit.DONE
 
     ctx.exit(_with_toolbox(mcp_config, show, strict=False))
@@ -80,6 +80,7 @@ def show(name: str, mcp_config: Path, as_json: bool) -> None:
     """Show one tool: its signature as code sees it, and its schema."""
 
     async def shown(toolbox: Toolbox) -> None:
+        Missing().tell(toolbox)
         tool = _find(toolbox, name)
         if as_json:
             click.echo(json.dumps(_as_json(tool) | {"output_schema": tool.output_schema, "icons": list(tool.icons)}))
@@ -88,7 +89,7 @@ def show(name: str, mcp_config: Path, as_json: bool) -> None:
         click.echo(f"\n{tool.resource}  effect {tool.effect.value}{'  read-only' if tool.read_only else ''}")
         click.echo(json.dumps(tool.input_schema, indent=2, ensure_ascii=False))
 
-    _with_toolbox(mcp_config, shown, strict=True)
+    _with_toolbox(mcp_config, shown, strict=False)
 
 
 @tools.command()
@@ -113,6 +114,7 @@ def call(
     async def called(toolbox: Toolbox) -> Outcome:
         from corral.apps.bench import Bench
 
+        Missing().tell(toolbox)
         _find(toolbox, name)
         async with Bench(toolbox, policy, approver) as bench:
             return await bench.call(name, given)
@@ -124,7 +126,7 @@ def call(
         given: object = json.loads(arguments)
     except ValueError as error:
         raise fail(f"the arguments are not JSON: {error}", Exit.BAD_INPUT) from error
-    outcome = _with_toolbox(mcp_config, called, strict=True)
+    outcome = _with_toolbox(mcp_config, called, strict=False)
     if as_json:
         said = {"outcome": outcome.kind, "text": outcome.text, "value": outcome.value}
         click.echo(json.dumps(said, ensure_ascii=False, default=str))
@@ -145,6 +147,7 @@ def search(ctx: click.Context, query: str, mcp_config: Path, k: int, as_json: bo
     """Find tools by words of their names, descriptions and parameters; the exit status is 1 if there is none."""
 
     async def found(toolbox: Toolbox) -> Exit:
+        Missing().tell(toolbox)
         tools = toolbox.search(query, k)
         for tool in tools:
             click.echo(json.dumps(_as_json(tool)) if as_json else _line(tool))
@@ -152,7 +155,7 @@ def search(ctx: click.Context, query: str, mcp_config: Path, k: int, as_json: bo
             click.echo(f"corral: none of {len(toolbox)} tools fits these words; try others", err=True)
         return Exit.DONE if tools else Exit.ERROR
 
-    ctx.exit(_with_toolbox(mcp_config, found, strict=True))
+    ctx.exit(_with_toolbox(mcp_config, found, strict=False))
 
 
 @tools.command("lock")
@@ -182,6 +185,10 @@ def diff_tools(ctx: click.Context, mcp_config: Path, file: Path, as_json: bool) 
     """Show how tools differ from the lock file; exit status 1 if any does."""
     from corral.tools import Change, diff
 
+    if not file.exists():
+        advice = f"corral tools lock --mcp-config {mcp_config}" + ("" if file == LOCK else f" --file {file}")
+        raise fail(f"there is no {file}; approve the tools as they are now with `{advice}`", Exit.BAD_INPUT)
+
     async def compared(toolbox: Toolbox) -> tuple[Change, ...]:
         return diff(toolbox.tools, file)
 
@@ -199,7 +206,7 @@ def diff_tools(ctx: click.Context, mcp_config: Path, file: Path, as_json: bool) 
 
 def _with_toolbox(config: Path, use: Callable[[Toolbox], Awaitable[T]], *, strict: bool) -> T:
     async def opened() -> T:
-        async with make_toolbox(config, strict=strict) as toolbox:
+        async with make_toolbox(config, strict=strict, looking=True) as toolbox:
             return await use(toolbox)
 
     with explained():

@@ -22,11 +22,12 @@ from corral.apps.assembly import (
     written_consent,
 )
 from corral.apps.failures import Exit
-from corral.apps.terminal import printable
+from corral.apps.missing import Missing
 
 if TYPE_CHECKING:
     from corral.agents import Agent, AgentFile, ModelSpec
     from corral.apps.scripted import Script
+    from corral.policy import Sink
 
 __all__ = ["Work", "make_unattended", "model_for", "work_of"]
 
@@ -108,17 +109,25 @@ def model_for(work: Work, options: dict[str, Any]) -> ModelSpec | None:
 
 
 def make_unattended(
-    work: Work, options: dict[str, Any], stack: ExitStack, *, model: ModelSpec | None, **given: Any
+    work: Work,
+    options: dict[str, Any],
+    stack: ExitStack,
+    *,
+    model: ModelSpec | None,
+    sinks: tuple[Sink, ...] = (),
+    **given: Any,
 ) -> Agent:
     """The agent for `work` where nobody can be asked; `stack` closes what it needs.
+
+    What it must do without is said on stderr.
 
     Args:
         given: What else `make_agent` takes.
     """
+    missing = Missing()
     by_file = work.agent is not None and options["policy_file"] is None
     agent = make_agent(
-        # Strict: a script that lacks its tools should stop, not do something else.
-        make_toolbox(options["mcp_config"], strict=True, pins=LOCK, results=read_settings().results),
+        make_toolbox(options["mcp_config"], strict=False, pins=LOCK, results=read_settings().results),
         read_settings(),
         options,
         stack,
@@ -127,13 +136,8 @@ def make_unattended(
         approver=written_consent(options["yes_to"]),
         agent_file=work.agent,
         folder=work.folder,
+        sinks=(*sinks, missing),
         **given,
     )
-    stack.callback(_tell_what_is_missing, agent)
+    stack.callback(lambda: missing.tell(agent.toolbox))  # what came later
     return agent
-
-
-def _tell_what_is_missing(agent: Agent) -> None:
-    """Say on stderr which tools were withheld, and which sources failed, while the agent did without them."""
-    for name, problem in agent.toolbox.failures.items():
-        click.echo(printable(f"corral: {name}: {problem}"), err=True)

@@ -29,6 +29,7 @@ __all__ = [
     "RunStarted",
     "ServerLogged",
     "Sink",
+    "SourceFailed",
     "StepStarted",
     "TextDelta",
     "ToolCalled",
@@ -102,6 +103,18 @@ class RunStarted(Event):
     inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     parent_run_id: str | None = None
     parent_step: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFailed(Event):
+    """The run does without some tools.
+
+    Attributes:
+        source: A source that could not be opened, such as "time", or a tool of one that was left out, "time/now".
+    """
+
+    source: str
+    problem: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,7 @@ class _Entry(BaseModel):
     trust: bool = False
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = DEFAULT_TIMEOUT
     disabled: bool = False
+    required: bool = False
     tools: _Filter = _Filter()
 
 
@@ -95,9 +96,9 @@ def load_mcp_config(
     `dpop`, `port`. `oauth` names the client: `client_id`, with `token_url` or `issuer`, and perhaps `client_secret`,
     `private_key_file`, `token_file`, `scopes`, `resource`, `auth_method`, `dpop`, `step_up`, and `grant`:
     "client_credentials", "person", "jwt_bearer" or "token_exchange". `allow_private` is true where the url's name leads
-    into this network. Both may have `timeout` (seconds
-    of a call), `disabled`, `trust` (its annotations are believed) and `tools` with `include` and `exclude`, globs on
-    its tools' own names. What stands beside `mcpServers` is other programs' business.
+    into this network. Both may have `timeout` (seconds of a call), `disabled`, `required` (nothing runs without it),
+    `trust` (its annotations are believed) and `tools` with `include` and `exclude`, globs on its tools' own names. What
+    stands beside `mcpServers` is other programs' business.
 
     Args:
         environ: Where `${VAR}` is looked up when a server is opened; this process's environment when None.
@@ -115,7 +116,8 @@ def load_mcp_config(
         if parsed.disabled:
             continue
         config = _configure(f"{place}: server {name!r}", parsed, environ, kept, name)
-        servers.append(MCPServer(name, config, connect_timeout=connect_timeout, environ=environ))
+        options: dict[str, Any] = {"environ": environ, "connect_timeout": connect_timeout}
+        servers.append(MCPServer(name, config, required=parsed.required, **options))
     return servers
 
 

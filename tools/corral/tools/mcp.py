@@ -48,6 +48,7 @@ class MCPServer:
         connect_timeout: Seconds until its tools must be listed.
         environ: Where variables are looked up when it is opened; this process's environment when None.
         handlers: What the server may ask of the person, and tell.
+        required: A toolbox does not open without it; otherwise the toolbox does without its tools, and says so.
 
     Raises:
         ToolConfigError: The name would not be told apart in a resource.
@@ -61,11 +62,13 @@ class MCPServer:
         connect_timeout: float = 30.0,
         environ: Mapping[str, str] | None = None,
         handlers: Handlers | None = None,
+        required: bool = False,
     ) -> None:
         if not name or not name.isprintable() or "/" in name or name == "local":
             raise ToolConfigError(f"server {name!r}", "a server's name is printable, has no '/' and is not 'local'")
         self.name = name
         self.config = config
+        self.required = required
         self._connect_timeout = connect_timeout
         self._environ = environ
         self._handlers = handlers

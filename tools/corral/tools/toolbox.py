@@ -35,7 +35,8 @@ class Toolbox:
         sources: Servers and other sources, tools, plain functions; their order is that of the tools.
         include: Globs on a tool's name or resource, such as "tool:time/*"; a tool that none fits is left out.
         exclude: The same, for tools that are left out.
-        strict: A source that fails to open fails the toolbox; otherwise it is told in `failures`.
+        strict: A source that fails to open fails the toolbox; otherwise it is told in `failures`, unless the source is
+            required (`MCPServer(required=True)`).
         max_offered: Tools that a model is shown at first; with more there is `search_tools`. None shows all.
         pins: Approved definitions; a source's tool that has none, or another one, is withheld and told in `failures`.
         artifacts: Keeps results that are too long, of which models get head and tail; adds the tool that reads on.
@@ -246,8 +247,9 @@ class Toolbox:
         async with anyio.create_task_group() as group:
             for place, source in enumerate(self._sources):
                 group.start_soon(open_one, place, source)
-        if errors and self._strict:
-            raise errors[min(errors)]
+        fatal = [place for place in errors if self._strict or getattr(self._sources[place], "required", False)]
+        if fatal:
+            raise errors[min(fatal)]
         self.failures.update({self._sources[place].name: str(errors[place]) for place in sorted(errors)})
         self._tell_left_out()
         return [tool for place in sorted(found) for tool in found[place]]
