@@ -13,7 +13,7 @@ from corral.tools.address import carries_secrets, find_fault, is_private_way, or
 from corral.tools.egress import guarded
 from corral.tools.errors import ToolConfigError, ToolSourceError
 from corral.tools.failure import explain
-from corral.tools.names import spell
+from corral.tools.names import check_source_name, spell
 from corral.tools.oauth import TokenSource
 from corral.tools.observation import Observation
 from corral.tools.tool import Effect, Tool
@@ -65,8 +65,7 @@ class A2AAgent:
         environ: Mapping[str, str] | None = None,
         allow_private: bool = False,
     ) -> None:
-        if not name or not name.isprintable() or "/" in name or name == "local":
-            raise ToolConfigError(f"agent {name!r}", "a source's name is printable, has no '/' and is not 'local'")
+        check_source_name("agent", name)
         if (fault := find_fault(url)) is not None:
             raise ToolConfigError(f"agent {name!r}", fault)
         secret = auth is not None or any(carries_secrets(key, value) for key, value in (headers or {}).items())

@@ -16,7 +16,7 @@ from corral.tools.credentials import Credential
 from corral.tools.egress import guarded
 from corral.tools.endpoint import HttpEndpoint
 from corral.tools.errors import BadArguments, ToolConfigError, ToolSourceError
-from corral.tools.names import spell
+from corral.tools.names import check_source_name, spell
 from corral.tools.oauth import TokenSource
 from corral.tools.observation import Json, Observation
 from corral.tools.pagination import next_page
@@ -70,8 +70,7 @@ class HttpTools:
         allow_private: bool = False,
         credentials: Mapping[str, Credential] | None = None,
     ) -> None:
-        if not name or not name.isprintable() or "/" in name or name == "local":
-            raise ToolConfigError(f"API {name!r}", "a source's name is printable, has no '/' and is not 'local'")
+        check_source_name("API", name)
         self.name = name
         self._base_url = base_url
         self._auth = auth

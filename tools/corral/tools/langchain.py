@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from corral.policy import Admission, Label
+from corral.policy import Label
 from corral.tools.arguments import broken
 from corral.tools.errors import ToolConfigError
-from corral.tools.names import spell
+from corral.tools.names import check_source_name, spell
 from corral.tools.observation import Observation
+from corral.tools.source import ReadyTools
 from corral.tools.tool import DEFAULT_TIMEOUT, Effect, Tool
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ __all__ = ["LangChainTools"]
 _NO_OUTPUT: Final = "(no output)"
 
 
-class LangChainTools:
+class LangChainTools(ReadyTools):
     """Tools that were written for LangChain (`@tool`, `StructuredTool`, `BaseTool`), as "tool:NAME/their own name".
 
     Each call passes the gate; LangChain's callbacks and LangSmith's tracing, which would send arguments elsewhere, are
@@ -43,12 +43,10 @@ class LangChainTools:
         read_only: Collection[str] = (),
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
-        if not name or not name.isprintable() or "/" in name or name == "local":
-            raise ToolConfigError(f"source {name!r}", "a source's name is printable, has no '/' and is not 'local'")
-        self.name = name
+        check_source_name("source", name)
+        super().__init__(name)
         self._read_only = frozenset(read_only)
         self._timeout = timeout
-        self._tools: dict[str, Tool] = {}
         for given in tools:
             raw = _name_of(given)
             if raw in self._tools:
@@ -56,20 +54,6 @@ class LangChainTools:
             self._tools[raw] = self._make(raw, given)
         if missing := self._read_only - set(self._tools):
             raise ToolConfigError(f"source {name!r}", f"read_only names {', '.join(sorted(missing))}, which it has not")
-
-    async def tools(self) -> list[Tool]:
-        return list(self._tools.values())
-
-    async def call(self, name: str, arguments: dict[str, Any], admission: Admission) -> Observation:
-        return await self._tools[name].call(arguments, admission)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     def _make(self, raw: str, given: Any) -> Tool:
         schema = _schema_of(given)

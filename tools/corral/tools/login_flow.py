@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import socket
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from corral.tools.address import is_inside
 from corral.tools.bearer import Bearer
 from corral.tools.challenge import Challenge
 from corral.tools.client_identity import ClientIdentity
@@ -26,12 +26,12 @@ from corral.tools.grants import AuthorizationCode, DeviceCode, Grant, JwtBearer
 from corral.tools.login import Login
 from corral.tools.login_keeper import LoginKeeper
 from corral.tools.oauth_http import client_options
-from corral.tools.protected_resource import Resource, find_resource, find_server, is_inside, wanted_scopes
+from corral.tools.protected_resource import Resource, find_resource, find_server, wanted_scopes
 from corral.tools.registration import choose_method, identity_of, may_ask_for, register
 from corral.tools.server_login import ServerLogin
 from corral.tools.server_metadata import AuthServer
 from corral.tools.token_endpoint import RefusedGrant, TokenEndpoint
-from corral.tools.variables import expand
+from corral.tools.variables import expand_of_client
 
 __all__ = ["LoginFlow", "log_in", "make_flow"]
 
@@ -140,9 +140,7 @@ class LoginFlow:
         Raises:
             TokenError: The server could not be told; here it is forgotten all the same.
         """
-        async with self._keeper.locked():
-            login = await self._keeper.load()
-            await self._keeper.forget()
+        login = await self._keeper.take()
         if login.token is None or login.server is None:
             return False
         return await self._endpoint(login, "").revoke(login.token)
@@ -161,7 +159,7 @@ class LoginFlow:
         """As `TokenSource.secrets`."""
         secret = self._login.client_secret
         try:
-            own = () if secret is None else (self._expand(secret.get_secret_value()),)
+            own = () if secret is None else (expand_of_client(secret.get_secret_value(), self._login.environ),)
         except TokenError:
             own = ()
         return (*own, *self._keeper.secrets())
@@ -262,17 +260,12 @@ class LoginFlow:
         own = self._login
         if own.client_id is None:
             return ClientIdentity("") if login.client is None else identity_of(login.client, self._server)
-        client_id = self._expand(own.client_id)
+        client_id = expand_of_client(own.client_id, own.environ)
         if own.client_secret is None:
             return ClientIdentity(client_id, assertion=own.client_assertion)
-        return ClientIdentity(client_id, self._expand(own.client_secret.get_secret_value()), choose_method(server))
-
-    def _expand(self, text: str) -> str:
-        environ = os.environ if self._login.environ is None else self._login.environ
-        try:
-            return expand(text, environ)
-        except LookupError as error:
-            raise TokenError("the OAuth client", f"it needs {error.args[0]}, which is not set") from None
+        return ClientIdentity(
+            client_id, expand_of_client(own.client_secret.get_secret_value(), own.environ), choose_method(server)
+        )
 
     def _grant(self, redirect: str) -> Grant:
         login = self._login

@@ -85,6 +85,13 @@ class LoginKeeper:
         if (store := self._store) is not None:
             await anyio.to_thread.run_sync(store.delete, self.name)
 
+    async def take(self) -> Login:
+        """Forget the login, here and in the store, and give what it was."""
+        async with self.locked():
+            login = await self.load()
+            await self.forget()
+        return login
+
     @property
     def proofs(self) -> Proofs | None:
         """Of the key that the held token is bound to (RFC 9449); None for a token that is bound to none."""

@@ -9,12 +9,23 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
+from corral.tools.errors import ToolConfigError
 from corral.tools.tool import Tool
 
-__all__ = ["MAX_NAME", "distinguish", "matches", "spell"]
+__all__ = ["MAX_NAME", "check_source_name", "distinguish", "matches", "spell"]
 
 MAX_NAME: Final = 64
 """Characters that every provider's function calling takes in a tool's name."""
+
+
+def check_source_name(kind: str, name: str) -> None:
+    """Raise if a source can't be called so: `kind` is what it is, for the message.
+
+    Raises:
+        ToolConfigError: It can't stand in a resource, or is the name of the program's own functions.
+    """
+    if not name or not name.isprintable() or "/" in name or name == "local":
+        raise ToolConfigError(f"{kind} {name!r}", "a source's name is printable, has no '/' and is not 'local'")
 
 
 def spell(source: str, raw: str) -> str:

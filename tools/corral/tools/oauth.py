@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
@@ -21,7 +20,7 @@ from corral.tools.login_keeper import LoginKeeper
 from corral.tools.server_metadata import AuthServer
 from corral.tools.token_endpoint import RefusedGrant, TokenEndpoint, find_fault_of_endpoint
 from corral.tools.token_store import TokenStore
-from corral.tools.variables import expand
+from corral.tools.variables import expand_of_client
 
 if TYPE_CHECKING:
     from corral.tools.bearer import Bearer
@@ -175,9 +174,7 @@ class OAuthClient:
         Raises:
             TokenError: The server could not be told; here it is forgotten all the same.
         """
-        async with self._keeper.locked():
-            login = await self._keeper.load()
-            await self._keeper.forget()
+        login = await self._keeper.take()
         if login.token is None:
             return False
         endpoint = await self._endpoint(login)
@@ -290,10 +287,7 @@ class OAuthClient:
             raise ToolConfigError("issuer", fault)
 
     def _expand(self, text: str) -> str:
-        try:
-            return expand(text, os.environ if self._environ is None else self._environ)
-        except LookupError as error:
-            raise TokenError("the OAuth client", f"it needs {error.args[0]}, which is not set") from None
+        return expand_of_client(text, self._environ)
 
     def __repr__(self) -> str:
         return f"OAuthClient({self._token_url or self._issuer!r}, {self._client_id!r}, scopes={self._scopes!r})"

@@ -21,11 +21,10 @@ from corral.tools.openapi_document import (
     RawOperation,
     fetch_document,
     find_server,
-    numbered,
     raw_operations,
     read_document,
 )
-from corral.tools.openapi_schema import Schemas, follow
+from corral.tools.openapi_schema import Schemas, follow, numbered
 from corral.tools.openapi_security import Security
 from corral.tools.route import Place, Placement, Route, Style
 from corral.tools.servers import PerUser

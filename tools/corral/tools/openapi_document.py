@@ -22,7 +22,6 @@ __all__ = [
     "RawOperation",
     "fetch_document",
     "find_server",
-    "numbered",
     "parse_document",
     "raw_operations",
     "read_document",
@@ -169,11 +168,3 @@ def parse_document(text: str, place: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ToolConfigError(place, "this is no OpenAPI document")
     return cast("dict[str, Any]", data)
-
-
-def numbered(name: str) -> Iterator[str]:
-    yield name
-    number = 2
-    while True:
-        yield f"{name}_{number}"
-        number += 1

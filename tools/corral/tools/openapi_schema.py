@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, cast
 
-__all__ = ["Schemas", "follow", "resolve"]
+__all__ = ["Schemas", "follow", "numbered", "resolve"]
 
 _IGNORED: Final = frozenset(("discriminator", "xml", "externalDocs", "example", "nullable", "readOnly", "writeOnly"))
 _MAX_HOPS: Final = 20
@@ -97,7 +97,7 @@ class Schemas:
         if reference not in self._names:
             last = re.sub(r"[^A-Za-z0-9_]", "_", reference.rpartition("/")[2]) or "schema"
             taken = set(self._names.values())
-            self._names[reference] = next(name for name in _numbered(last) if name not in taken)
+            self._names[reference] = next(name for name in numbered(last) if name not in taken)
             self._pending.append(reference)
         return f"#/$defs/{self._names[reference]}"
 
@@ -121,7 +121,8 @@ class Schemas:
         return made
 
 
-def _numbered(name: str) -> Iterator[str]:
+def numbered(name: str) -> Iterator[str]:
+    """The name, and what to try instead where it is taken."""
     yield name
     number = 2
     while True:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
-from corral.tools.address import find_fault, is_loopback, is_private_way, origin, show_url
+from corral.tools.address import find_fault, is_inside, is_private_way, origin, show_url
 from corral.tools.challenge import Challenge
 from corral.tools.discovery import discover_server
 from corral.tools.errors import TokenError
 from corral.tools.oauth_http import send_json
 from corral.tools.server_metadata import AuthServer
 
-__all__ = ["Resource", "find_resource", "find_server", "is_inside", "wanted_scopes"]
+__all__ = ["Resource", "find_resource", "find_server", "wanted_scopes"]
 
 _TIME: Final = 15.0
 _BUSY: Final = 429
@@ -154,13 +153,3 @@ def _find_fault(server: str, url: str) -> str | None:
     if is_inside(there) and not is_inside(here):
         return "it is inside this network, and the server is not"
     return None
-
-
-def is_inside(host: str | None) -> bool:
-    """Whether it is written as an address of this machine or network."""
-    if is_loopback(host):
-        return True
-    try:
-        return not ipaddress.ip_address(host or "").is_global
-    except ValueError:
-        return False

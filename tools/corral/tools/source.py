@@ -12,7 +12,7 @@ from corral.tools.function import make_tool
 from corral.tools.observation import Observation
 from corral.tools.tool import Tool
 
-__all__ = ["FunctionTools", "ToolSource", "as_source", "refuse_twins"]
+__all__ = ["FunctionTools", "ReadyTools", "ToolSource", "as_source", "refuse_twins"]
 
 
 @runtime_checkable
@@ -42,25 +42,12 @@ class ToolSource(Protocol):
     ) -> None: ...
 
 
-class FunctionTools:
-    """Python functions, and ready-made tools, as one source.
+class ReadyTools:
+    """A source whose tools are there from the beginning, and that has nothing to open."""
 
-    Args:
-        functions: Functions become tools with the effect "once"; a `Tool` keeps all that it says.
-        name: The source's name in the resources of the functions' tools.
-
-    Raises:
-        ToolConfigError: A function can't be a tool, or two have one name.
-    """
-
-    def __init__(self, *functions: Tool | Callable[..., Any], name: str = "local") -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
         self._tools: dict[str, Tool] = {}
-        for function in functions:
-            made = function if isinstance(function, Tool) else make_tool(function, source=name)
-            if made.name in self._tools:
-                raise ToolConfigError(f"tool {made.name!r}", "two functions have this name")
-            self._tools[made.name] = made
 
     async def tools(self) -> list[Tool]:
         return list(self._tools.values())
@@ -75,6 +62,26 @@ class FunctionTools:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return None
+
+
+class FunctionTools(ReadyTools):
+    """Python functions, and ready-made tools, as one source.
+
+    Args:
+        functions: Functions become tools with the effect "once"; a `Tool` keeps all that it says.
+        name: The source's name in the resources of the functions' tools.
+
+    Raises:
+        ToolConfigError: A function can't be a tool, or two have one name.
+    """
+
+    def __init__(self, *functions: Tool | Callable[..., Any], name: str = "local") -> None:
+        super().__init__(name)
+        for function in functions:
+            made = function if isinstance(function, Tool) else make_tool(function, source=name)
+            if made.name in self._tools:
+                raise ToolConfigError(f"tool {made.name!r}", "two functions have this name")
+            self._tools[made.name] = made
 
 
 def as_source(source: ToolSource | Tool | Callable[..., Any]) -> ToolSource:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["expand"]
+from corral.tools.errors import TokenError
+
+__all__ = ["expand", "expand_of_client"]
 
 _REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -27,3 +30,15 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
         return value
 
     return _REFERENCE.sub(look_up, text)
+
+
+def expand_of_client(text: str, environ: Mapping[str, str] | None) -> str:
+    """The same for the id or secret of an OAuth client, in this process's environment when `environ` is None.
+
+    Raises:
+        TokenError: A variable is not set.
+    """
+    try:
+        return expand(text, os.environ if environ is None else environ)
+    except LookupError as error:
+        raise TokenError("the OAuth client", f"it needs {error.args[0]}, which is not set") from None
