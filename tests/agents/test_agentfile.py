@@ -8,8 +8,18 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from corral.agents import AgentFile, CodeAct, DefinitionError, FallbackModel, ModelSpec, ReAct
+from corral.agents import (
+    AgentFile,
+    CodeAct,
+    Consolidation,
+    DefinitionError,
+    FallbackModel,
+    ModelSpec,
+    ReAct,
+    memory_tools,
+)
 from corral.agents.testing import Call, Reply, ScriptedServer, scripted_lm
+from corral.memory import Memory, Scope, SharedStore
 from corral.policy import Limits, Policy, SecurityPolicy
 from corral.sandbox import MontyProvider
 from corral.tools import tool
@@ -151,3 +161,83 @@ async def test_a_file_says_where_code_runs_and_which_model_answers(tmp_path: Pat
     with ScriptedServer(["hi"]) as server:
         file = AgentFile(model=ModelSpec(model="openai/m", api_base=server.url))
         assert (await file.make(tmp_path).run("?")).text == "hi"
+
+
+REMEMBERS = """\
+name: keeper
+signature: question -> answer
+tools:
+  memory: [remember, recall]
+memory:
+  shared:
+    provider: qdrant
+    config: {path: "${FACTS}"}
+  consolidate:
+    after: 10
+    model: {model: openai/cheap, temperature: 0.1}
+    limits: {steps: 1}
+"""
+
+
+async def test_a_file_names_memory_tools_a_shared_store_and_consolidation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import yaml
+
+    jsonschema.validate(yaml.safe_load(REMEMBERS), AgentFile.json_schema())
+    monkeypatch.setenv("FACTS", str(tmp_path / "facts"))
+    file = AgentFile.load(written(tmp_path, REMEMBERS))
+    lm, engine = scripted_lm([Reply(calls=[Call("remember", {"note": "Bruno is a horse"})]), "noted"])
+    async with Memory(tmp_path / "memory", shared=file.shared) as memory:
+        agent = file.make(tmp_path, lm=lm, memory=memory, policy=EVERYTHING, user="ada")
+        result = await agent.run("?")
+        assert (await memory.stats(Scope("ada", "keeper")))["episodes"] == 3
+        assert (tmp_path / "facts").is_dir()
+        again = AgentFile.of(file.make(tmp_path, memory=memory))
+    assert result.ok
+    assert [tool.name for tool in engine.requests[0].tools] == ["remember", "recall"]
+    assert again == file
+    again.save(tmp_path / "again.yaml")
+    assert AgentFile.load(tmp_path / "again.yaml") == file
+    assert agent.definition().consolidation == Consolidation(
+        after=10, model=ModelSpec(model="openai/cheap", temperature=0.1), limits=Limits(steps=1)
+    )
+
+
+async def test_a_memory_that_a_file_does_not_describe_is_refused(tmp_path: Path) -> None:
+    file = AgentFile.load(written(tmp_path, REMEMBERS))
+    async with Memory(tmp_path / "memory") as memory:
+        with pytest.raises(DefinitionError, match="shares facts through qdrant"):
+            file.make(tmp_path, memory=memory)
+    with pytest.raises(DefinitionError, match=r"names tools of a memory \(remember, recall\)"):
+        file.make(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [({"connection_string": "postgresql://ann:s3cret@db/facts"}, "connection_string"), ({"api_key": "s3cret"}, "api_")],
+)
+async def test_secrets_of_a_shared_store_are_never_written(tmp_path: Path, config: dict[str, str], named: str) -> None:
+    async with Memory(tmp_path / "memory", shared=SharedStore("pgvector", config)) as memory:
+        with pytest.raises(DefinitionError, match=named) as refused:
+            AgentFile.of(ReAct("question -> answer", memory=memory))
+    assert "s3cret" not in str(refused.value)
+
+
+async def test_tools_over_another_memory_can_not_be_named(tmp_path: Path) -> None:
+    async with Memory(tmp_path / "memory") as memory:
+        for tools in (memory_tools(memory, Scope("local", "another")), memory_tools(memory, untrusted=True)):
+            with pytest.raises(DefinitionError, match="only tools over the agent's own memory"):
+                AgentFile.of(ReAct("question -> answer", tools, memory=memory))
+        made = AgentFile.of(ReAct("question -> answer", memory_tools(memory), memory=memory))
+        assert made.tools.memory == ["remember", "recall", "forget"]
+        assert made.memory is True
+
+
+async def test_members_of_a_team_remember_in_the_memory_of_who_leads_it(tmp_path: Path) -> None:
+    written(tmp_path, "name: helper\nmemory: true\ntools: {memory: [recall]}\n", "helper.yaml")
+    file = AgentFile.load(written(tmp_path, "memory: true\nteam: {delegate: [helper.yaml]}\n", "lead.yaml"))
+    async with Memory(tmp_path / "memory") as memory:
+        agent = file.make(tmp_path, memory=memory)
+        async with agent:
+            assert [tool.name for tool in agent.toolbox.tools] == ["helper"]

@@ -80,7 +80,7 @@ class Slow:
 
 def agent(memory: Memory, script: Any = answering, **options: Any) -> tuple[ReAct, Any]:
     lm, engine = scripted_lm(script)
-    given = {"policy": EVERYTHING, "consolidate": Consolidation(after=3), **options}
+    given: dict[str, Any] = {"policy": EVERYTHING, "consolidate": Consolidation(after=3), **options}
     return ReAct("question -> answer", lm=lm, memory=memory, **given), engine
 
 

@@ -191,3 +191,10 @@ async def test_consolidation_that_could_not_store_begins_there_again(tmp_path: P
 
 def test_the_servers_password_is_not_shown() -> None:
     assert "hunter2" not in repr(SharedStore("pgvector", {"connection_string": "postgresql://ada:hunter2@db/facts"}))
+
+
+async def test_a_variable_that_is_not_set_is_named(tmp_path: Path, scope: Scope) -> None:
+    store = SharedStore("qdrant", {"path": "${NO_SUCH_PLACE}"})
+    async with Memory(tmp_path / "one", shared=store) as memory:
+        with pytest.raises(LongTermUnavailable, match=r"\$\{NO_SUCH_PLACE\}, which is not set"):
+            await Held(memory).learn("Ada lives in Porto", scope)

@@ -202,7 +202,7 @@ class Agent(dspy.Module):
             model=self._model,
             tools=() if isinstance(tools, Toolbox) else tuple(tools),
             sandbox=kit.given_sandbox,
-            has_memory=memory is not None,
+            memory=memory,
             policy=policy,
             limits=asked,
             cell_timeout=cell_timeout,
@@ -326,6 +326,11 @@ class Agent(dspy.Module):
     def name(self) -> str:
         """What rules call it: "agent:NAME"."""
         return self._given.name
+
+    @property
+    def user(self) -> str:
+        """On whose behalf it runs, "user:NAME" in rules."""
+        return self._given.user
 
     @property
     def description(self) -> str:

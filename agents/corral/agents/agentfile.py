@@ -13,15 +13,19 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from corral.agents.agent import Agent, CodeAct, ReAct
+from corral.agents.consolidating import Consolidation, model_of
 from corral.agents.definition import Definition
 from corral.agents.delegation import hand_off
 from corral.agents.errors import DefinitionError
 from corral.agents.fallback import FallbackModel
 from corral.agents.frontmatter import read_agent
 from corral.agents.guardfile import GuardsSection
+from corral.agents.memoryfile import MemorySection, Verb, parted
+from corral.agents.memorytools import memory_tools
 from corral.agents.model import Model, ModelSpec
 from corral.agents.prompt import Actions
 from corral.agents.skills import Skills
+from corral.memory import Memory, Scope, SharedStore
 from corral.policy import Layers, Limits, Policy
 from corral.sandbox import SandboxProvider, provider_named
 from corral.tools import Logins, Tool, ToolSource, load_mcp_config
@@ -43,12 +47,14 @@ class ToolsSection(BaseModel):
     Attributes:
         functions: "package.module:function", imported when the agent is made.
         mcp: Files with `mcpServers`, named from the agent file's folder.
+        memory: What the model may do with the agent's memory by itself; see `memory_tools`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     functions: list[str] = []
     mcp: list[str] = []
+    memory: list[Verb] = []
 
 
 class TeamSection(BaseModel):
@@ -75,7 +81,7 @@ class AgentFile(BaseModel):
         model: A name, a specification, or several, of which the first that can be had answers.
         sandbox: Where code runs; by default the strongest there is.
         policy: A file, named from the agent file's folder, the policy itself, or nothing for the safe one.
-        memory: Whether the agent is to have one; whoever makes the agent opens it.
+        memory: Whether the agent is to have one, and of what sort; whoever makes the agent opens it, with `shared`.
         team: Agents that it delegates to. One whose file names no model has this agent's.
         skills: Folders with skills, named from the agent file's folder, as `skills_lock` names the lock file.
         agents_md: A file with what the project says to agents, or the folder of an AGENTS.md.
@@ -92,7 +98,7 @@ class AgentFile(BaseModel):
     instructions: str = ""
     model: str | ModelSpec | list[str | ModelSpec] | None = None
     tools: ToolsSection = ToolsSection()
-    memory: bool = False
+    memory: bool | MemorySection = False
     sandbox: Literal["auto", "docker", "linux", "monty"] = "auto"
     policy: str | Policy | None = None
     limits: Limits = Limits()
@@ -133,8 +139,8 @@ class AgentFile(BaseModel):
             signature=made.signature,
             instructions="" if instructions == agent.signature.unwritten else instructions,
             model=_model_of(made.model),
-            tools=ToolsSection(functions=[_function_name(tool) for tool in made.tools]),
-            memory=made.has_memory,
+            tools=_tools_of(agent, made),
+            memory=_memory_of(made),
             sandbox=made.sandbox,
             policy=None if made.policy == Policy.safe() else made.policy,
             limits=made.limits,
@@ -196,11 +202,25 @@ class AgentFile(BaseModel):
             "input_guards": self.guards.made("input"),
             "output_guards": self.guards.made("output"),
         }
-        tools = [*self._tools(place, logins), *self._team(place, logins, lm, _above)]
+        memory: Memory | None = collaborators.get("memory")
+        options["consolidate"] = self._consolidation(memory)
+        remembering = self._memory_tools(memory, collaborators.get("user", "local"))
+        tools = [*self._tools(place, logins), *remembering, *self._team(place, logins, lm, memory, _above)]
         agent = kind(self.signature, tools, **{**options, **collaborators})
         if self.instructions:
             agent.predict.signature = agent.predict.signature.with_instructions(self.instructions)
         return agent
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether the agent is to be given one."""
+        return self.memory is not False or bool(self.tools.memory)
+
+    @property
+    def shared(self) -> SharedStore | None:
+        """The server that its memory shares facts through: `Memory(path, shared=file.shared)`."""
+        section = self.memory.shared if isinstance(self.memory, MemorySection) else None
+        return None if section is None else section.made()
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
@@ -224,7 +244,12 @@ class AgentFile(BaseModel):
         return Skills(*folders, lock=place / self.skills_lock)
 
     def _team(
-        self, place: Path, logins: Callable[[Path], Logins] | None, lm: Any, above: tuple[Path, ...]
+        self,
+        place: Path,
+        logins: Callable[[Path], Logins] | None,
+        lm: Any,
+        memory: Memory | None,
+        above: tuple[Path, ...],
     ) -> list[Any]:
         def member(path: str) -> Agent:
             file = (place / path).resolve()
@@ -232,11 +257,35 @@ class AgentFile(BaseModel):
                 circle = " > ".join(each.name for each in (*above[above.index(file) :], file))
                 raise DefinitionError(f"agent files name each other in a circle: {circle}")
             found = AgentFile.load(file)
-            own = {"lm": lm} if found.model is None and lm is not None else {}
+            own: dict[str, Any] = {"lm": lm} if found.model is None and lm is not None else {}
+            own |= {"memory": memory} if found.has_memory else {}
             return found.make(file.parent, logins=logins, _above=(*above, file), **own)
 
         handed = [hand_off(member(path)) for path in self.team.hand_off]
         return [*(member(path) for path in self.team.delegate), *handed]
+
+    def _consolidation(self, memory: Memory | None) -> bool | Consolidation:
+        """What is wished of the memory that was given, if it is what the file describes.
+
+        Raises:
+            DefinitionError: It is another one.
+        """
+        if memory is None or not isinstance(self.memory, MemorySection):
+            return False
+        if self.shared is not None and memory.shared != self.shared:
+            raise DefinitionError(
+                f"the agent file shares facts through {self.shared.provider}, and the memory that was given does not; "
+                "make it with Memory(path, shared=file.shared)"
+            )
+        return self.memory.consolidation or False
+
+    def _memory_tools(self, memory: Memory | None, user: str) -> list[Tool]:
+        if not self.tools.memory:
+            return []
+        if memory is None:
+            named = ", ".join(self.tools.memory)
+            raise DefinitionError(f"the agent file names tools of a memory ({named}), and there is none; pass memory=")
+        return memory_tools(memory, Scope(user, self.name), offer=self.tools.memory)
 
     def _tools(self, place: Path, logins: Callable[[Path], Logins] | None) -> list[Any]:
         sources: list[ToolSource | Tool | Any] = [_import(name) for name in self.tools.functions]
@@ -257,6 +306,17 @@ def _named(made: Definition) -> dict[str, Any]:
     if made.has_guards or len(plugins) != len(made.plugins) or len(skills) != len(made.skills):
         raise DefinitionError("guards, hooks and skills that were made in code can't be named in a file")
     return {"plugins": plugins, "skills": skills, "agents_md": made.agents_md}
+
+
+def _tools_of(agent: Agent, made: Definition) -> ToolsSection:
+    own, others = parted(made.tools, Scope(agent.user, agent.name))
+    return ToolsSection(functions=[_function_name(tool) for tool in others], memory=own)
+
+
+def _memory_of(made: Definition) -> bool | MemorySection:
+    wish = made.consolidation
+    model = None if wish is None or wish.model is None else _model_of(model_of(wish.model))
+    return MemorySection.of(made.memory, wish, model)
 
 
 def _listed(model: Any) -> list[Any]:

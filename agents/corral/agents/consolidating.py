@@ -24,7 +24,7 @@ from corral.agents.steps import InlineSteps
 from corral.memory import ConsolidationBusy, ConsolidationFailed, Memory, MemoryFault, Pending, Receipt, Scope
 from corral.policy import Budget, BudgetExceeded, Consolidated, Denied, Emitter, Gate, Limits, Mode, Sink, Usage
 
-__all__ = ["Consolidating", "Consolidation"]
+__all__ = ["Consolidating", "Consolidation", "model_of"]
 
 _FULL = 40
 """Turns that one question to the model holds."""
@@ -68,7 +68,7 @@ class Consolidating:
 
     def __init__(self, wish: Consolidation | None) -> None:
         self.wish = wish
-        self._model = None if wish is None or wish.model is None else _model(wish.model)
+        self._model = None if wish is None or wish.model is None else model_of(wish.model)
         self._task: asyncio.Task[None] | None = None
         self._told = ""
 
@@ -185,7 +185,8 @@ def _effects(wish: Consolidation, given: Collaborators, mode: Mode, emitter: Emi
     return Effects(gate, steps, principal, f"user:{given.user}", hooks=hooks, redactor=given.redactor)
 
 
-def _model(given: str | ModelSpec | Model | dspy.LM) -> Model:
+def model_of(given: str | ModelSpec | Model | dspy.LM) -> Model:
+    """What was given as a model."""
     return given if isinstance(given, Model) else Model(given)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from corral.agents.consolidating import Consolidation
 from corral.agents.model import Model
+from corral.memory import Memory
 from corral.policy import Layers, Limits, Policy
 
 __all__ = ["Definition"]
@@ -24,7 +25,7 @@ class Definition:
     model: Model | None
     tools: tuple[Any, ...]
     sandbox: Literal["auto", "docker", "linux", "monty"]
-    has_memory: bool
+    memory: Memory | None
     policy: Policy | Layers
     limits: Limits
     cell_timeout: float

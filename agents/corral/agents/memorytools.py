@@ -35,7 +35,7 @@ _EFFECTS: Final = {"remember": Effect.ONCE, "recall": Effect.READ, "forget": Eff
 class MemoryTool(Tool):
     """A tool that is an effect on memory: it is judged as `memory:episodic/USER/AGENT`, once, and by no other name."""
 
-    def __init__(self, name: str, scope: Scope, work: Work) -> None:
+    def __init__(self, name: str, scope: Scope, work: Work, *, finds_untrusted: bool = False) -> None:
         parameter, description, shortest, longest = _PARAMETERS[name]
         value = {"type": "string", "description": description, "minLength": shortest, "maxLength": longest}
         super().__init__(
@@ -55,6 +55,8 @@ class MemoryTool(Tool):
         )
         self._of_memory: Final = _VERBS[name]
         self._work: Final = work
+        self.scope: Final = scope
+        self.finds_untrusted: Final = finds_untrusted
 
     @property
     def verb(self) -> MemoryVerb:
@@ -117,7 +119,7 @@ def memory_tools(
         return _said(f"Erased {copies} copies in {len(receipt.ids)} memories.{late}")
 
     work: dict[str, Work] = {"remember": remember, "recall": recall, "forget": forget}
-    return [MemoryTool(name, owner, work[name]) for name in dict.fromkeys(offer)]
+    return [MemoryTool(name, owner, work[name], finds_untrusted=untrusted) for name in dict.fromkeys(offer)]
 
 
 def _here(owner: Scope) -> Scope:

@@ -75,7 +75,7 @@ class Memory:
         self._count = count_tokens
         self._clock = clock
         self._model = model
-        self._shared = shared
+        self.shared = shared
         self._opening = Lock()
         self._opened: Opened | None = None
         self._closed = False
@@ -341,7 +341,7 @@ class Memory:
             if self._opened is None:
                 from corral.memory.opened import Opened  # numpy is behind it: kept out of start-up
 
-                self._opened = Opened(self.path, self._embedder, self._shared)
+                self._opened = Opened(self.path, self._embedder, self.shared)
             return self._opened
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 import uuid
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Shared", "SharedStore"]
 
+_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _ALL: Final = 1_000_000
 _NAMES: Final = uuid.UUID("6f4f9f0e-4a63-4f0b-9a5e-0f3a1f0f6a51")
 
@@ -32,7 +35,8 @@ class SharedStore:
     Attributes:
         provider: "pgvector" takes the extra `corral[pgvector]`.
         config: As mem0 has it, such as `{"connection_string": "postgresql://..."}` or `{"url": ..., "api_key": ...}`;
-            the collection is named after `collection` and the embedder, so that dimensions never mix.
+            texts may name variables of the environment, `${VAR}`, looked up when the store is opened. The collection is
+            named after `collection` and the embedder, so that dimensions never mix.
     """
 
     provider: Literal["qdrant", "pgvector"]
@@ -112,13 +116,28 @@ class Shared:
             from mem0.utils.factory import VectorStoreFactory
 
         name = "".join(c if c.isalnum() else "_" for c in f"{self._store.collection}_{self._search.name}")
-        given = {**self._store.config, "collection_name": name, "embedding_model_dims": self._search.dim}
+        given = {**_expanded(self._store.config), "collection_name": name, "embedding_model_dims": self._search.dim}
         if self._store.provider == "pgvector":
             # With its approximate index a small tenant of a large table finds none of its rows.
             config: Any = PGVectorConfig.model_validate({"hnsw": False, **given})
         else:
             config = QdrantConfig.model_validate({"path": None, **given})
         return cast(Any, VectorStoreFactory).create(self._store.provider, config)
+
+
+def _expanded(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with what the variables in its texts say.
+
+    Raises:
+        LongTermUnavailable: One is not set.
+    """
+
+    def look_up(found: re.Match[str]) -> str:
+        if (value := os.environ.get(found[1])) is None:
+            raise LongTermUnavailable(f"the configuration of the shared store names {found[0]}, which is not set")
+        return value
+
+    return {name: _VARIABLE.sub(look_up, value) if isinstance(value, str) else value for name, value in config.items()}
 
 
 def _place(uid: str) -> str:
