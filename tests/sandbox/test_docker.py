@@ -212,7 +212,7 @@ async def test_a_forked_child_that_returns_from_the_cell_ends(sandbox: Sandbox) 
 
 
 async def test_close_leaves_no_container_and_no_folder(docker_image: None, engine: Engine) -> None:
-    label = "test-close"
+    label = f"test-close-{os.getpid()}"
     async with DockerProvider() as provider:
         await provider.open(SandboxSpec(label=label))
         (id,) = await containers(engine, label)
@@ -228,7 +228,7 @@ async def test_close_leaves_no_container_and_no_folder(docker_image: None, engin
 async def test_a_cancelled_open_leaves_no_container(
     docker_image: None, engine: Engine, seconds: float, transport: Literal["socket", "stdio"]
 ) -> None:
-    label = "test-cancelled"
+    label = f"test-cancelled-{os.getpid()}"
     async with DockerProvider(transport=transport) as provider:
         with anyio.move_on_after(seconds):
             await provider.open(SandboxSpec(label=label))
@@ -236,7 +236,7 @@ async def test_a_cancelled_open_leaves_no_container(
 
 
 async def test_an_open_cancelled_by_asyncio_leaves_no_container(docker_image: None, engine: Engine) -> None:
-    label = "test-wait-for"
+    label = f"test-wait-for-{os.getpid()}"
     async with DockerProvider() as provider:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(provider.open(SandboxSpec(label=label)), 0.05)
@@ -244,7 +244,7 @@ async def test_an_open_cancelled_by_asyncio_leaves_no_container(docker_image: No
 
 
 async def test_a_container_that_does_not_come_up_is_removed(docker_image: None, engine: Engine) -> None:
-    label = "test-broken"
+    label = f"test-broken-{os.getpid()}"
     async with DockerProvider(runtime="no-such-runtime") as provider:
         with pytest.raises(SandboxUnavailable):
             await provider.open(SandboxSpec(label=label))
@@ -307,7 +307,7 @@ async def test_sweep_removes_what_a_killed_process_left_and_nothing_else(
     engine: Engine, sandbox: Sandbox, tmp_path: Any
 ) -> None:
     # A container that was created and never started: one that runs ends by itself when its owner does.
-    command = [sys.executable, "-c", OWNER, "test-sweep", str(tmp_path)]
+    command = [sys.executable, "-c", OWNER, f"test-sweep-{os.getpid()}", str(tmp_path)]
     async with await anyio.open_process(command, stdout=subprocess.PIPE, stderr=None) as process:
         assert process.stdout is not None
         with anyio.fail_after(10):
@@ -316,7 +316,7 @@ async def test_sweep_removes_what_a_killed_process_left_and_nothing_else(
             process.send_signal(signal.SIGKILL)
             await process.wait()
             assert left in await sweep()
-    assert await containers(engine, "test-sweep") == []
+    assert await containers(engine, f"test-sweep-{os.getpid()}") == []
     assert (await sandbox.execute("1", timeout=5)).value == 1
 
 
@@ -351,7 +351,7 @@ async def test_pruning_takes_images_of_earlier_versions_and_nothing_in_use(engin
 
 
 async def test_a_running_container_ends_with_its_killed_owner_and_its_folder_is_swept(engine: Engine) -> None:
-    command = [sys.executable, "-c", LIVING, "test-owner"]
+    command = [sys.executable, "-c", LIVING, f"test-owner-{os.getpid()}"]
     async with await anyio.open_process(command, stdout=subprocess.PIPE, stderr=None) as process:
         assert process.stdout is not None
         with anyio.fail_after(20):
@@ -359,7 +359,7 @@ async def test_a_running_container_ends_with_its_killed_owner_and_its_folder_is_
             assert await anyio.Path(folder).exists()
             process.send_signal(signal.SIGKILL)
             await process.wait()
-            while await containers(engine, "test-owner"):
+            while await containers(engine, f"test-owner-{os.getpid()}"):
                 await anyio.lowlevel.checkpoint()
     with anyio.fail_after(5):
         await sweep()

@@ -204,3 +204,25 @@ async def test_calls_in_a_row_leave_the_event_loop_its_turns(sandbox: Sandbox, m
         group.cancel_scope.cancel()
     assert execution.value is True
     assert turns >= 100
+
+
+async def test_arguments_that_hold_themselves_are_an_error_in_the_cell(sandbox: Sandbox) -> None:
+    code = "a = []\na.append(a)\ntry:\n    double(a)\nexcept ValueError as error:\n    print(error)\ndouble(4)"
+    execution = await sandbox.execute(code, timeout=5, host=Host(["double"], double))
+    assert "holds itself" in execution.output
+    assert execution.value == 8
+
+
+async def test_a_closed_stdout_is_open_again_in_the_next_cell(sandbox: Sandbox) -> None:
+    await sandbox.execute("import sys\nsys.stdout.close()", timeout=5)
+    assert (await sandbox.execute("print(1 + 1)", timeout=5)).output == "2\n"
+
+
+async def test_tools_and_submit_are_there_while_they_are_offered(sandbox: Sandbox) -> None:
+    named = "sorted(set(globals()) & {'double', 'SUBMIT'})"
+    offered = Host(["double"], double, ["answer"])
+    assert (await sandbox.execute(named, timeout=5, host=offered)).value == ["SUBMIT", "double"]
+    assert (await sandbox.execute(named, timeout=5, host=Host(["double"], double))).value == ["double"]
+    assert (await sandbox.execute(named, timeout=5)).value == []
+    await sandbox.execute("SUBMIT = 1", timeout=5)
+    assert (await sandbox.execute(named, timeout=5)).value == ["SUBMIT"]

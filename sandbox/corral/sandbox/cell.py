@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import os
 from collections.abc import Mapping
 
 import anyio
@@ -34,7 +34,7 @@ class RunningCell:
 
     def __init__(self, worker: Worker, host: Host, timeout: float, *, rehearsal: bool = False) -> None:
         self._op = "rehearse" if rehearsal else "execute"
-        self._id = secrets.token_hex(8)
+        self._id = os.urandom(8).hex()
         self._worker = worker
         self._host = host
         self._timeout = timeout
@@ -62,10 +62,11 @@ class RunningCell:
         self._send(code, variables)
         worker.receive_cell, worker.cell_died = self._receive, self._worker_died
         self._started = self._loop.time()
-        self._timer = self._loop.call_later(self._timeout, self._tick)
         try:
             worker.channel.linger()
-            await self._changed
+            if not self._changed.done():
+                self._wind_clock()
+                await self._changed
             seconds = self._elapsed()
         except asyncio.CancelledError:
             await self._stop()
@@ -78,11 +79,16 @@ class RunningCell:
         return self._execution(seconds)
 
     def _send(self, code: str, variables: Mapping[str, Json]) -> None:
-        request: dict[str, Json] = {"op": self._op, "cell": self._id, "code": code, "tools": list(self._host.tools)}
-        if self._host.outputs:
-            request["outputs"] = list(self._host.outputs)
+        request: dict[str, Json] = {"op": self._op, "cell": self._id, "code": code}
         given = Variables(variables, self._worker) if variables else None
-        data = encode({**request, **given.frame} if given else request)
+        bind: dict[str, Json] = given.frame if given else {}
+        if self._host.tools:
+            bind["tools"] = list(self._host.tools)
+        if self._host.outputs:
+            bind["outputs"] = list(self._host.outputs)
+        if bind:
+            request["bind"] = bind
+        data = encode(request)
         self._worker.used = self._op == "execute"
         try:
             if given:
@@ -126,6 +132,9 @@ class RunningCell:
 
     def _waited(self) -> None:
         self._excluded += self._loop.time() - self._waits_since
+        self._wind_clock()
+
+    def _wind_clock(self) -> None:
         if self._timer is None:
             self._timer = self._loop.call_later(max(0.0, self._timeout - self._elapsed()), self._tick)
 

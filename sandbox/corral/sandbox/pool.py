@@ -76,6 +76,8 @@ class Place:
                 await self.container.discard(first)
         if worker is None:
             worker = await self.container.fork()
+        else:
+            worker.channel.expect_first()
         self._taken = asyncio.get_running_loop().time()
         self.fill()
         return worker
@@ -139,7 +141,7 @@ class Pool:
         self._places: dict[tuple[Limits, str], list[Place]] = {}
         self._warm: dict[Limits, list[Place]] = {}
         self._warming: set[asyncio.Task[None]] = set()
-        self._starting = anyio.Lock()
+        self._starting = asyncio.Lock()
         self._closed = False
 
     async def enter(self, spec: SandboxSpec) -> tuple[Place, Worker]:

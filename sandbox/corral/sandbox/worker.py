@@ -53,7 +53,8 @@ class Descriptors:
         self.passing, guest_passing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.passing.setblocking(False)
         self.output = os.memfd_create("output", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(self.output, -(-output_bytes // PAGE) * PAGE)
+        self.output_size = -(-output_bytes // PAGE) * PAGE
+        os.ftruncate(self.output, self.output_size)
         # The guest can fill it and overwrite it, never make it larger than we are ready to read.
         fcntl.fcntl(self.output, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW)
         self._guest = (guest_channel, guest_control, guest_passing)
@@ -158,7 +159,7 @@ class Worker:
             return Printed("", False)
         if size is None:
             size = os.lseek(self.files.output, 0, os.SEEK_CUR)
-        head = os.pread(self.files.output, max(0, min(size, os.fstat(self.files.output).st_size)), 0)
+        head = os.pread(self.files.output, max(0, min(size, self.files.output_size)), 0)
         return Printed.of(head, tail, len(head) + max(beyond, len(tail)), self.limits.output_bytes)
 
     async def move_file(self, message: dict[str, Json], blob: bytes = b"") -> Frame:

@@ -45,8 +45,12 @@ class Interpreter:
         self._count += 1
         filename = f"<cell {self._count}>"
         body, last = _compile(code, filename)
-        _remember(code, filename, self._count)
-        self._evaluate(body)
+        # For tracebacks.
+        linecache.cache[filename] = (len(code), None, code.splitlines(True), filename)
+        if self._count > SOURCES_KEPT:
+            linecache.cache.pop(f"<cell {self._count - SOURCES_KEPT}>", None)
+        if body is not None:
+            self._evaluate(body)
         return None if last is None else self._evaluate(last)
 
     def begin_anew(self) -> None:
@@ -65,9 +69,7 @@ class Interpreter:
             exec(body, names)
             json.dumps({"value": eval(last, names)})
 
-    def _evaluate(self, code: CodeType | None) -> Any:
-        if code is None:
-            return None
+    def _evaluate(self, code: CodeType) -> Any:
         value = eval(code, self.names)
         return self._await(value) if code.co_flags & inspect.CO_COROUTINE else value
 
@@ -105,11 +107,6 @@ def _compile_expression(code: str, filename: str) -> CodeType | None:
         return compile(code, filename, "eval", flags=FLAGS)
     except SyntaxError:
         return None
-
-
-def _remember(code: str, filename: str, count: int) -> None:
-    linecache.cache[filename] = (len(code), None, code.splitlines(True), filename)
-    linecache.cache.pop(f"<cell {count - SOURCES_KEPT}>", None)
 
 
 def describe(error: BaseException) -> dict[str, str]:

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, cast
 
-__all__ = ["Display"]
+__all__ = ["PYPLOT", "Display"]
+
+PYPLOT = "matplotlib.pyplot"
 
 # Richest first; what a notebook would show.
 METHODS = (
@@ -34,7 +36,7 @@ class Display:
         self.begin()
 
     def begin(self) -> None:
-        self._shown = 0
+        self.shown = 0
         self._bytes = 0
 
     def display(self, *values: Any) -> None:
@@ -52,13 +54,13 @@ class Display:
         if self._bytes + len(data) > self._limit:
             raise ValueError(f"a cell can show {self._limit} bytes in all, and this would make it more")
         self._bytes += len(data)
-        self._shown += 1
-        self._send(f"shown-{self._shown}.{suffix}", media_type, data)
+        self.shown += 1
+        self._send(f"shown-{self.shown}.{suffix}", media_type, data)
         return True
 
     def figures(self) -> None:
         """Show what is left open in pyplot and close it, as a notebook does at a cell's end."""
-        pyplot: Any = sys.modules.get("matplotlib.pyplot")
+        pyplot: Any = sys.modules.get(PYPLOT)
         if pyplot is None:
             return
         for number in pyplot.get_fignums():
@@ -82,7 +84,7 @@ def _rich(value: Any) -> tuple[bytes, str, str] | None:
     if hasattr(value, "savefig") and type(value).__module__.startswith("matplotlib."):
         buffer = io.BytesIO()
         value.savefig(buffer, format="png", bbox_inches="tight")
-        if pyplot := sys.modules.get("matplotlib.pyplot"):
+        if pyplot := sys.modules.get(PYPLOT):
             pyplot.close(value)  # it need not be shown again at the cell's end
         return buffer.getvalue(), "image/png", "png"
     return None

@@ -23,8 +23,10 @@ class Inbox:
         self._interrupts = interrupts
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN)
-        self._turn = threading.Condition()
-        self._reading = False
+        self._reading = threading.Lock()
+        self._changed = threading.Condition()
+        self._waiting = 0
+        """Threads that wait for what another one reads; told of by `_changed`, which takes long where there is none."""
         self._expected = {REQUEST}
         self._kept: dict[str, Frame] = {}
 
@@ -41,31 +43,47 @@ class Inbox:
         """
         try:
             while True:
-                with self._turn:
-                    while key not in self._kept and self._reading:
-                        self._turn.wait(0.05)  # and look for an interrupt, which must not strike inside Condition
-                        self._interruptible(key)
-                    if key in self._kept:
-                        return self._kept.pop(key)
-                    self._reading = True
-                frame = self._read_in_turn(key)
-                if _owner(frame) == key:
+                if self._reading.acquire(blocking=False) or self._wait_for_turn(key):
+                    frame = self._read_in_turn(key)
+                else:
+                    frame = self._kept.pop(key)
+                if frame is not None:
                     return frame
         finally:
             if key != REQUEST:
                 self._expected.discard(key)
 
-    def _read_in_turn(self, key: str) -> Frame:
-        frame = None
+    def _wait_for_turn(self, key: str) -> bool:
+        """Wait until it is our turn to read, or another thread has read the frame for `key`: then False."""
+        with self._changed:
+            self._waiting += 1
+            try:
+                while key not in self._kept:
+                    if self._reading.acquire(blocking=False):
+                        return True
+                    self._changed.wait(0.05)  # and look for an interrupt, which must not strike inside Condition
+                    self._interruptible(key)
+                return False
+            finally:
+                self._waiting -= 1
+
+    def _read_in_turn(self, key: str) -> Frame | None:
+        """Read one frame and end our turn; None if it was not for `key`."""
         try:
+            if key in self._kept:  # another thread's last
+                return self._kept.pop(key)
             frame = self._read(key)
-            return frame
+            owner = frame[0].get("call", REQUEST)
+            if owner == key:
+                return frame
+            if owner in self._expected:
+                self._kept[owner] = frame
+            return None
         finally:
-            with self._turn:
-                self._reading = False
-                if frame is not None and (owner := _owner(frame)) != key and owner in self._expected:
-                    self._kept[owner] = frame
-                self._turn.notify_all()
+            self._reading.release()
+            if self._waiting:
+                with self._changed:
+                    self._changed.notify_all()
 
     def _read(self, key: str) -> Frame:
         while (frame := self._reader.take()) is None:
@@ -86,7 +104,3 @@ class Inbox:
                 poll.poll()
         finally:
             self._interrupts.mask()
-
-
-def _owner(frame: Frame) -> str:
-    return str(frame[0].get("call", REQUEST))

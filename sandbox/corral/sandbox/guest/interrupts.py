@@ -43,7 +43,8 @@ class Interrupts:
         self._control = control
         self._main = threading.get_ident()
         control.setblocking(False)
-        _signal.signal(_signal.SIGINT, self._signalled)
+        self._handler = self._signalled  # each look at a method makes another object
+        _signal.signal(_signal.SIGINT, self._handler)
         descriptor = control.fileno()
         # To this thread, not to any of the process: the one that runs the cell has to leave its system call.
         fcntl.fcntl(descriptor, F_SETOWN_EX, struct.pack("=ii", OWNER_THREAD, threading.get_native_id()))
@@ -52,8 +53,8 @@ class Interrupts:
 
     def begin(self, cell: str) -> None:
         self._cell = cell.encode()
-        if _signal.getsignal(_signal.SIGINT) != self._signalled:
-            _signal.signal(_signal.SIGINT, self._signalled)
+        if _signal.getsignal(_signal.SIGINT) is not self._handler:
+            _signal.signal(_signal.SIGINT, self._handler)
         self.fired = self._pending = self._cell in self._heard
 
     def end(self) -> None:

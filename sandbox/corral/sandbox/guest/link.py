@@ -12,7 +12,7 @@ from typing import Any
 from .inbox import Inbox
 from .interrupts import Interrupts
 from .output import Output
-from .wire import Writer
+from .wire import encode
 
 __all__ = ["Link"]
 
@@ -34,12 +34,12 @@ class Link:
         self.output = Output(output, output_bytes)
         self.interrupts = Interrupts(self._control)
         self.inbox = Inbox(self._channel, self.interrupts)
-        self._writer = Writer(self._channel)
         self._writing = threading.Lock()
 
     def send(self, message: dict[str, Any], blob: bytes = b"") -> None:
+        data = encode(message, blob)
         with self._writing:
-            self._writer.send(message, blob)
+            self._channel.sendall(data)
 
     def receive_passed(self) -> tuple[dict[str, Any], list[int]]:
         """The next message on the passing socket, with its descriptors, which are the caller's to close.

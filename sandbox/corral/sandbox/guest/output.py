@@ -60,7 +60,7 @@ class Output:
         """Made by the first cell: a session that waits for one is smaller without."""
 
     def begin(self) -> None:
-        if self._stream is None or self._stream.closed:
+        if self._stream is None:
             self._stream = self._open()
         sys.stdout = sys.stderr = self._stream
         os.lseek(STDOUT, 0, os.SEEK_SET)
@@ -69,13 +69,15 @@ class Output:
 
     def end(self) -> tuple[int, int, bytes]:
         """Bytes in the file, bytes beyond it, and the last of those."""
+        raw = self._raw
         try:
             if self._stream is not None:
                 self._stream.flush()
             size = os.lseek(STDOUT, 0, os.SEEK_CUR)
         except (OSError, ValueError):  # the cell closed the stream or the descriptor
+            self._stream = None
             size = 0
-        return size, self._raw.beyond, bytes(self._raw.tail[-self._limit :])
+        return size, raw.beyond, bytes(raw.tail[-self._limit :]) if raw.beyond else b""
 
     def _open(self) -> io.TextIOWrapper:
         self._raw = _MiddleCut(self._limit)

@@ -14,7 +14,7 @@ from . import files, hooks
 from .calls import Calls
 from .cell import Interpreter, describe
 from .copies import Checkpoint, copy
-from .display import Display
+from .display import PYPLOT, Display
 from .inbox import REQUEST
 from .link import Link
 from .value import plain
@@ -40,7 +40,9 @@ class Session:
         self._display = Display(self._show, settings["artifact_bytes"])
         self._checkpoint = Checkpoint(settings["checkpoint_bytes"])
         self._copying = False
-        self._tools: list[str] = []
+        self._begun = False
+        self._bound: set[str] = set()
+        """Names of functions of the host's."""
         self._outputs: list[str] = []
         self._submitted: dict[str, Any] | None = None
         self._pid = os.getpid()
@@ -120,11 +122,15 @@ class Session:
 
     def _execute(self, message: dict[str, Any]) -> None:
         link = self._link
-        hooks.set_up()
+        if not self._begun:
+            self._begun = True
+            hooks.set_up()
         self._calls.cell = cell = message["cell"]
         self._submitted = None
-        self._bind(message)
-        self._display.begin()
+        if self._bound or "bind" in message:
+            self._bind(message.get("bind", {}))
+        if self._display.shown:
+            self._display.begin()
         link.output.begin()
         link.interrupts.begin(cell)
         report = self._outcome(message["code"])
@@ -142,14 +148,14 @@ class Session:
 
     def _outcome(self, code: str) -> dict[str, Any]:
         try:
-            value = self._unmasked(lambda: self._run(code))
+            value = self._unmasked(self._run, code)
             return {} if value is None else {"value": value}
         except Submitted:
             return {}
         except BaseException as error:  # noqa: BLE001 - whatever a cell raises is what came of it
             failure = error
         try:
-            report = self._unmasked(lambda: describe(failure))
+            report = self._unmasked(describe, failure)
         except BaseException as error:  # noqa: BLE001 - its __str__ failed, or was interrupted
             report = {"kind": "error", "message": f"{type(failure).__name__} ({type(error).__name__} while shown)"}
         if self._link.interrupts.fired:
@@ -159,6 +165,8 @@ class Session:
     def _run(self, code: str) -> Any:
         """The last expression's value as JSON, or as its repr where JSON can't say it."""
         value = self._interpreter.run(code)
+        if value is None and PYPLOT not in sys.modules:
+            return None
         try:
             if type(value).__module__ != "builtins":
                 self._display.show(value)
@@ -167,28 +175,27 @@ class Session:
             print(f"{type(error).__name__} while shown: {error}", file=sys.stderr)  # noqa: T201
         return None if value is None else plain(value)
 
-    def _unmasked(self, step: Callable[[], Any]) -> Any:
+    def _unmasked(self, step: Callable[[Any], Any], argument: Any) -> Any:
+        interrupts = self._link.interrupts
         try:
-            self._link.interrupts.unmask()
-            return step()
+            interrupts.unmask()
+            return step(argument)
         finally:
-            self._link.interrupts.mask()
+            interrupts.mask()
 
-    def _bind(self, message: dict[str, Any]) -> None:
+    def _bind(self, binding: dict[str, Any]) -> None:
         names = self._interpreter.names
-        tools: list[str] = message["tools"]
-        for name in self._tools:
-            if name not in tools:
-                names.pop(name, None)
-        self._tools = tools
+        tools: list[str] = binding.get("tools", [])
+        for name in self._bound.difference(tools):
+            names.pop(name, None)
+        self._bound = set(tools)
         for name in tools:
             names[name] = self._calls.function(name)
-        self._outputs = message.get("outputs", [])
+        self._outputs = binding.get("outputs", [])
         if self._outputs:
             names["SUBMIT"] = self._submit
-        else:
-            names.pop("SUBMIT", None)
-        names.update(self._variables.receive(message, self._link))
+            self._bound.add("SUBMIT")
+        names.update(self._variables.receive(binding, self._link))
 
     def _submit(self, *args: Any, **kwargs: Any) -> NoReturn:
         names = self._outputs
