@@ -178,7 +178,7 @@ async def test_a_long_retry_after_is_told_and_not_waited_for(perform: Perform) -
         (Answer(kind="application/problem+json", body=b'"x"'), "x", "x"),
         (Answer(kind="text/plain; charset=latin-1", body="für".encode("latin-1")), "für", None),
         (Answer(kind="text/plain; charset=no-such", body="für".encode()), "für", None),
-        (Answer(kind="image/png", body=b"\x89PNG" * 4), "[image/png, 16 B]", None),
+        (Answer(kind="image/png", body=b"\x89PNG" * 4), "[image image/png, 16 B]", None),
         (Answer(status=204, body=b""), "(no output)", None),
     ],
 )

@@ -130,12 +130,12 @@ class Acting:
             self._denied.append((number, outcome.denied))
         if outcome.kind == "unknown":
             self._progress.unknown.append(step)
-        return Answer(proposal, outcome.text, outcome.is_error)
+        return Answer(proposal, outcome.text, outcome.is_error, outcome.media)
 
     def _told(self, proposal: Proposal, outcome: CellOutcome) -> Answer:
         self._progress.unknown.extend(outcome.unknown)
         if outcome.submitted is None:
             self._progress.worked = True
-            return Answer(proposal, outcome.text, outcome.is_error)
+            return Answer(proposal, outcome.text, outcome.is_error, outcome.media)
         answer = self._progress.submit(Proposal(proposal.id, SUBMIT, outcome.submitted))
         return Answer(proposal, f"{outcome.text}\nSUBMIT {answer.text}".lstrip(), answer.is_error)

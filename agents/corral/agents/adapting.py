@@ -26,10 +26,12 @@ class Change:
     Attributes:
         to_text: Function calls are given up for the text protocol.
         room: Tokens that the prompt is compacted to.
+        blind: Tools' pictures are left out, and no more are shown: one may be broken, or the model can't see.
     """
 
     to_text: bool = False
     room: int | None = None
+    blind: bool = False
 
 
 class Adapting:
@@ -49,8 +51,13 @@ class Adapting:
             self._made += 1
             yield Change(**data)
 
-    async def after(self, error: ModelError, step: int, prompt: int) -> Change | None:
-        """What may help after `error`, where the prompt was `prompt` tokens by our count; None if nothing does."""
+    async def after(self, error: ModelError, step: int, prompt: int, has_pictures: bool = False) -> Change | None:
+        """What may help after `error`; None if nothing does.
+
+        Args:
+            prompt: Tokens by our count.
+            has_pictures: Tools' pictures were in it.
+        """
         if self._made >= _MOST_CHANGES:
             return None
         if isinstance(error, ToolsUnsupported):
@@ -62,6 +69,8 @@ class Adapting:
             if error.window is not None:
                 self._model.learn_window(error.window)
             change = Change(room=int(min(prompt, error.window or prompt) * _SHRUNK))
+        elif has_pictures and not error.transient:
+            change = Change(blind=True)
         else:
             return None
         await self._steps.record(self._name(), asdict(change))

@@ -20,6 +20,7 @@ from corral.agents.guards import Refused
 from corral.agents.hooks import Hooks, RunView
 from corral.agents.life import Life
 from corral.agents.loop import Loop, Task
+from corral.agents.media import media_as_json, media_in
 from corral.agents.model import Model
 from corral.agents.prompt import Actions, Offer, make_offer
 from corral.agents.quoting import unquote
@@ -88,7 +89,7 @@ class Assembly:
             return dict(inputs), Refused("input", f"what guards and hooks have left of it does not fit: {error}")
         if given != inputs:
             self._life.inputs.clear()
-            self._life.inputs.update(to_jsonable_python(given, fallback=str))
+            self._life.inputs.update(to_jsonable_python(media_as_json(given), fallback=str))
         return given, None
 
     def introduce(self, role: Role, inputs: Mapping[str, Any]) -> Label:
@@ -128,7 +129,7 @@ class Assembly:
         start = life.start
         scope = Scope(given.user, given.name, start.session_id, life.run_id)
         remembering = Remembering(given.memory, role.signature.render(inputs), label, scope, effects, life.emitter)
-        task = Task(remembering, start.messages, life.heard, start.stream_text, refused)
+        task = Task(remembering, start.messages, life.heard, start.stream_text, refused, tuple(media_in(inputs)))
         return Loop(
             lambda native: self._offer(role, native), model, effects, life.emitter, acting, progress, task, self.border
         )

@@ -9,6 +9,7 @@ from typing import Any
 from corral.agents.errors import ReplayDiverged
 from corral.agents.result import Refusal
 from corral.agents.steps import Codec, json_codec
+from corral.tools import Media
 
 __all__ = ["CELL", "CellOutcome", "check_same"]
 
@@ -24,6 +25,7 @@ class CellOutcome:
         names_kept: Whether names of earlier cells are still defined after it.
         unknown: Calls of it that were cut off by a crash, so that nobody knows what they did.
         denied: What was refused of its calls, or the cell itself.
+        media: Pictures that it showed.
         printed: What it gave, if hooks made `text` of it.
     """
 
@@ -36,6 +38,7 @@ class CellOutcome:
     unknown: tuple[str, ...] = ()
     printed: str | None = None
     denied: tuple[Refusal, ...] = ()
+    media: tuple[Media, ...] = ()
 
     @property
     def own(self) -> str:

@@ -13,13 +13,14 @@ from corral.agents.cellhost import CellHost
 from corral.agents.celloutcome import CELL, CellOutcome, check_same
 from corral.agents.effects import Effects
 from corral.agents.errors import ReplayDiverged
+from corral.agents.media import showable
 from corral.agents.recorded import RecordedSteps
 from corral.agents.result import Refusal
 from corral.agents.signature import as_text
 from corral.agents.toolcalls import ToolCalls
 from corral.policy import BudgetExceeded, CellFinished, CellOutput, CellStarted, Denied, Emitter
 from corral.sandbox import CellErrorKind, Execution, Host, Network, Sandbox, SandboxError, SandboxProvider, SandboxSpec
-from corral.tools import Observation, Tool, Toolbox
+from corral.tools import Media, Observation, Tool, Toolbox
 
 __all__ = ["PYTHON", "CellOutcome", "Cells", "code_instructions"]
 
@@ -209,4 +210,5 @@ class Cells:
             names_kept=execution.state_kept,
             unknown=tuple(host.unknown),
             denied=tuple(host.denied),
+            media=showable([Media.of(shown.data, shown.media_type) for shown in execution.artifacts]),
         )

@@ -9,6 +9,7 @@ from dspy.lm15 import Message
 
 from corral.agents.codec import message_to_json
 from corral.agents.compaction import compact
+from corral.agents.media import shows_pictures
 from corral.agents.meter import Meter
 from corral.agents.model import Model
 from corral.policy import Compacted, Emitter, MessageAdded
@@ -81,6 +82,11 @@ class Conversation:
         self.compactions += 1
         self._task = next((i for i, message in enumerate(messages) if message is task), 0)
         self._emitter.emit(Compacted(tokens_before=before, tokens_after=self._meter.prompt(self.messages)))
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether tools' pictures are shown in it."""
+        return any(shows_pictures(message) for message in self.messages)
 
     def measure_with(self, meter: Meter) -> None:
         """Count with another meter: what stands before the messages has changed."""

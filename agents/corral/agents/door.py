@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextvars
 import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -34,6 +36,13 @@ class _Door:
             return self._portal
 
 
+@dataclass(frozen=True)
+class _Raised:
+    """What neither a caller nor a loop survives, such as SystemExit: for the caller alone."""
+
+    error: BaseException
+
+
 # The one thing of ours that belongs to the process: a loop, like its main thread. It is made when first used.
 _door = _Door()
 
@@ -47,19 +56,26 @@ def run_in_background(fn: Callable[[], Awaitable[T]]) -> T:
     portal = _door.portal()
     ended = threading.Event()
 
-    async def in_context() -> T:
+    async def in_context() -> T | _Raised:
         try:
             for variable, value in context.items():
                 if variable.get(None) is not value:
                     variable.set(value)
             return await fn()
+        except (Exception, asyncio.CancelledError):
+            raise
+        except BaseException as error:  # noqa: BLE001
+            return _Raised(error)  # raised here it would end the loop, and with it every other call
         finally:
             ended.set()
 
     future = portal.start_task_soon(in_context)
     try:
-        return future.result()
+        result = future.result()
     except BaseException:
         if not future.done() and future.cancel():
             ended.wait(_LONGEST_END)
         raise
+    if isinstance(result, _Raised):
+        raise result.error
+    return result

@@ -50,6 +50,10 @@ class FallbackModel(Model):
         return all(model.native_tools for model in self.models)
 
     @property
+    def sees(self) -> bool:
+        return all(model.sees for model in self.models)
+
+    @property
     def max_tokens(self) -> int | None:
         known = [model.max_tokens for model in self.models]
         return None if None in known else max(tokens for tokens in known if tokens is not None)

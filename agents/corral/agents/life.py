@@ -13,6 +13,7 @@ from pydantic_core import to_jsonable_python
 from corral.agents.additions import added
 from corral.agents.errors import JournalError
 from corral.agents.journal import Journal
+from corral.agents.media import media_as_json
 from corral.agents.recorded import ContinuedEmitter, RecordedApprover, RecordedSteps
 from corral.agents.records import SINCE, TRACES, Opening, RunRecord
 from corral.agents.start import Start
@@ -48,7 +49,7 @@ class Life:
         Raises:
             JournalError: The run to be resumed still goes on.
         """
-        shown: dict[str, Any] = to_jsonable_python(dict(inputs), fallback=str)
+        shown: dict[str, Any] = to_jsonable_python(media_as_json(inputs), fallback=str)
         others = (*sinks, *start.sinks)
         heard_by = others if journal is None or journal in others else (journal, *others)
         if journal is not None and start.resumed is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,11 @@ from corral.agents.ending import Progress
 from corral.agents.errors import AgentError, ContextOverflow, DefinitionError, JournalError, ModelError
 from corral.agents.generation import Generation
 from corral.agents.guards import Refused
+from corral.agents.media import MediaPart, pictures, shown_with, without_pictures
 from corral.agents.meter import Meter
 from corral.agents.model import Model
 from corral.agents.prompt import SUBMIT, Offer
-from corral.agents.protocol import Proposal
+from corral.agents.protocol import Answer, Proposal
 from corral.agents.remembering import Remembering
 from corral.agents.rendering import rendering_once
 from corral.agents.result import Refusal, Result, StopReason
@@ -57,6 +58,7 @@ class Task:
         heard: How many of them whoever listens has from an earlier run.
         stream_text: Whether text is emitted as it arrives.
         refused: Why the run may not have its task.
+        media: What its text tells of in words.
     """
 
     remembering: Remembering
@@ -64,6 +66,7 @@ class Task:
     heard: int = 0
     stream_text: bool = False
     refused: Refused | None = None
+    media: Sequence[MediaPart] = ()
 
 
 _MOST_REFUSALS = 2
@@ -106,6 +109,7 @@ class Loop:
         self._allowance = Allowance(self._budget, model, self._meter)
         self._talk = Conversation(task.messages, emitter, self._meter, task.heard)
         self._adapting = Adapting(effects.steps, model)
+        self._shows = True
 
     @property
     def usage(self) -> Usage:
@@ -125,7 +129,7 @@ class Loop:
                 raise task.refused
             self._talk.open()
             said = [text for message in task.messages for text in texts_of(message)]
-            self._talk.add_task(Message.user(await task.remembering.before(said)))
+            self._talk.add_task(shown_with(await task.remembering.before(said), task.media))
             with rendering_once():
                 while progress.reason is None:
                     await self._step()
@@ -230,7 +234,8 @@ class Loop:
             try:
                 return await self._effects.models.generate(self._model, self._request(plan), step, reserve, on_text)
             except ModelError as error:
-                change = await self._adapting.after(error, step, self._meter.prompt(self._talk.messages))
+                prompt = self._meter.prompt(self._talk.messages)
+                change = await self._adapting.after(error, step, prompt, self._talk.has_pictures)
                 if change is None or (change.to_text and not self._offer.functions):
                     raise
                 await self._adapt(change)
@@ -239,6 +244,9 @@ class Loop:
     async def _adapt(self, change: Change) -> None:
         if change.to_text:
             self._speak_text()
+        if change.blind:
+            self._shows = False
+            self._talk.translate(lambda messages: [without_pictures(one) for one in messages], self._meter)
         if change.room is not None:
             await self._talk.compact(change.room)
 
@@ -264,8 +272,15 @@ class Loop:
         with self._allowance.kept(self._talk.messages, only_if=self._acting.delegates):
             answers = await self._acting.act(proposals, self._allowance.seconds_for_work())
         self._talk.add(self._offer.protocol.results(answers))
+        self._show(answers)
         if self._offer.functions and self._adapting.keeps_failing(proposals):
             self._speak_text()
+
+    def _show(self, answers: Sequence[Answer]) -> None:
+        """Show the pictures among what was returned, to a model that can see them."""
+        returned = [(answer.proposal.name, answer.media) for answer in answers if answer.media]
+        if returned and self._shows and self._model.sees and (message := pictures(returned)) is not None:
+            self._talk.add(message)
 
     async def _leave(self) -> None:
         """Let the answer go as guards and hooks leave it; one that they refuse is given back, but not for ever."""

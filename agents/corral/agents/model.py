@@ -24,7 +24,7 @@ from corral.agents.errors import AgentError, ContextOverflow, DefinitionError, M
 from corral.agents.failure import asked_to_wait, explain_failure, one_line
 from corral.agents.generation import GENERATION, Generation
 from corral.agents.modelspec import ModelSpec
-from corral.agents.price import Price, known_price, known_window
+from corral.agents.price import Price, known_price, known_sight, known_window
 from corral.agents.tokens import message_tokens, request_tokens
 from corral.policy import Usage
 
@@ -104,6 +104,13 @@ class Model:
             if (listed := self._listed()) is not None:
                 self._price = known_price(*listed)
         return self._price
+
+    @property
+    def sees(self) -> bool:
+        """Whether pictures that tools return are shown to it."""
+        if self.spec is not None and self.spec.images is not None:
+            return self.spec.images
+        return (listed := self._listed()) is not None and known_sight(*listed)
 
     def context_window(self) -> int | None:
         """Tokens of prompt and answer together, or None as long as nobody knows."""

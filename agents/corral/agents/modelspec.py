@@ -26,6 +26,8 @@ class ModelSpec(BaseModel):
         price: For models that are in no price list; a money limit needs it.
         context_window: Tokens of prompt and answer together; None takes what DSPy's table says of the provider's own
             models, and learns it of other servers when they refuse a prompt.
+        images: Whether the model is shown the pictures that tools return; None takes what DSPy's table says of the
+            provider's own models, and tells others of them in words. Those among a task's inputs are always sent.
         native_tools: Whether the model takes function calls; without, tools are offered in a text protocol.
     """
 
@@ -42,6 +44,7 @@ class ModelSpec(BaseModel):
     deadline: float | None = Field(default=None, gt=0)
     price: Price | None = None
     context_window: int | None = Field(default=None, ge=256)
+    images: bool | None = None
     native_tools: bool = True
 
     @classmethod

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Price", "known_price", "known_window"]
+__all__ = ["Price", "known_price", "known_sight", "known_window"]
 
 
 class Price(BaseModel):
@@ -47,6 +47,12 @@ def known_window(provider: str, model: str) -> int | None:
     _, info = _look_up(provider, model)
     tokens = info.get("max_input_tokens") or info.get("max_tokens")
     return int(tokens) if isinstance(tokens, int | float) and tokens >= 1 else None
+
+
+def known_sight(provider: str, model: str) -> bool:
+    """Whether a model takes pictures, by the same table."""
+    _, info = _look_up(provider, model)
+    return bool(info.get("supports_vision"))
 
 
 def _look_up(provider: str, model: str) -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ from dspy.lm15 import FunctionTool, Message
 
 from corral.agents.cells import PYTHON, code_instructions
 from corral.agents.errors import DefinitionError
+from corral.agents.media import media_in, shown_with
 from corral.agents.protocol import ModelProtocol, NativeProtocol, TextProtocol
 from corral.agents.signature import TaskSignature
 from corral.sandbox import Network, SandboxProvider
@@ -97,7 +98,7 @@ def opening(signature: TaskSignature, demos: Sequence[Mapping[str, Any]]) -> lis
         shown = {name: demo[name] for name in signature.inputs if name in demo}
         answer = {name: demo[name] for name in signature.outputs if name in demo}
         if shown and answer:
-            messages.append(Message.user(signature.render(shown)))
+            messages.append(shown_with(signature.render(shown), media_in(shown)))
             messages.append(Message.assistant(signature.render(answer)))
     return messages
 

@@ -23,6 +23,7 @@ from corral.agents.written import (
     offered_calls_in,
     without_markers,
 )
+from corral.tools import Media
 
 __all__ = ["Answer", "ModelProtocol", "NativeProtocol", "Proposal", "TextProtocol", "write_calls"]
 
@@ -51,11 +52,16 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a proposal came to, as the model is told."""
+    """What a proposal came to, as the model is told.
+
+    Attributes:
+        media: Pictures and sounds that its text tells of.
+    """
 
     proposal: Proposal
     text: str
     is_error: bool = False
+    media: tuple[Media, ...] = ()
 
 
 class ModelProtocol(Protocol):

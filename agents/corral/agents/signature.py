@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
 import dspy
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from corral.agents.errors import DefinitionError
+from corral.agents.media import is_mixed, media_in, mixed_from_json, without_media
 
 __all__ = ["InvalidOutputs", "TaskSignature"]
 
@@ -89,7 +90,7 @@ class TaskSignature:
         """The inputs of a run, by name.
 
         Raises:
-            DefinitionError: One is missing, unknown, or not of its type.
+            DefinitionError: One is missing, unknown, not of its type, or a picture that can't be read.
         """
         unknown = [name for name in given if name not in self.inputs]
         missing = [name for name in self.inputs if name not in given]
@@ -98,21 +99,27 @@ class TaskSignature:
             raise DefinitionError(f"{', '.join(parts)}; this agent takes {', '.join(self.inputs)}")
         bound: dict[str, Any] = {}
         for name, field in self.inputs.items():
-            if field.annotation in (str, None, Any) or not isinstance(field.annotation, type):
+            if field.annotation is str and isinstance(given[name], list | tuple):
+                bound[name] = mixed_from_json(given[name])
+                continue
+            if field.annotation in (str, None, Any):
                 bound[name] = given[name]
                 continue
             try:
                 bound[name] = TypeAdapter[Any](field.annotation).validate_python(given[name])
+            except PydanticSchemaGenerationError:
+                bound[name] = given[name]
             except ValidationError as error:
                 raise DefinitionError(f"input {name!r}: {_first_problem(error)}") from None
+        media_in(bound)
         return bound
 
     def render(self, values: Mapping[str, Any]) -> str:
         """Inputs as the model reads them: the bare text of a single string, else a block for each."""
         if len(values) == 1:
-            (value,) = values.values()
-            if isinstance(value, str):
-                return value
+            ((name, value),) = values.items()
+            if isinstance(value, str) or (self.inputs[name].annotation is str and is_mixed(value)):
+                return as_text(value)
         return "\n\n".join(f"{name}:\n{as_text(value)}" for name, value in values.items())
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,10 +157,14 @@ def _type_name(annotation: Any) -> str:
 
 
 def as_text(value: Any) -> str:
-    """A value as the model reads it: a string as it is, anything else as JSON."""
-    if isinstance(value, str):
-        return value
-    return json.dumps(to_jsonable_python(value, fallback=str), ensure_ascii=False)
+    """A value as the model reads it: a string as it is, texts and pictures in a row as lines, anything else as JSON;
+    of pictures it tells in words."""
+    told = without_media(value)
+    if is_mixed(value):
+        return "\n".join(told)
+    if isinstance(told, str):
+        return told
+    return json.dumps(to_jsonable_python(told, fallback=str), ensure_ascii=False)
 
 
 def json_in(text: str) -> Any | None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 from corral.agents.steps import Codec, json_codec
 from corral.memory import Receipt, Recollection
 from corral.policy import Action, BudgetExceeded, Denied, Judgement, Label, Verdict
-from corral.tools import Observation
+from corral.tools import Media, Observation
 
 __all__ = [
     "OBSERVATION",
@@ -47,12 +47,14 @@ def _dump_observation(observation: Observation) -> Any:
         "structured": observation.structured,
         "is_error": observation.is_error,
         "label": observation.label.to_json(),
+        **({"media": [[one.media_type, one.data] for one in observation.media]} if observation.media else {}),
     }
 
 
 def _load_observation(data: Any) -> Observation:
     label = Label.from_json(data["label"])
-    return Observation(data["text"], structured=data["structured"], is_error=data["is_error"], label=label)
+    media = tuple(Media(kind, base64) for kind, base64 in data.get("media", ()))
+    return Observation(data["text"], structured=data["structured"], is_error=data["is_error"], label=label, media=media)
 
 
 OBSERVATION: Codec[Observation] = Codec(_dump_observation, _load_observation)

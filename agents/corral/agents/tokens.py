@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from dspy.lm15 import FunctionTool, Message, Request, TextPart
+from dspy.lm15 import AudioPart, BinaryPart, DocumentPart, FunctionTool, ImagePart, Message, Request, TextPart
 
 __all__ = ["message_tokens", "prefix_tokens", "request_tokens", "text_tokens"]
 
 _BYTES_A_TOKEN = 3
 """English has about four; code, JSON and other scripts have fewer."""
 _TOKENS_A_MESSAGE = 8
+_BYTES_A_PICTURE = 1600 * _BYTES_A_TOKEN
+"""Servers count about 100 to 1600 tokens for a picture, by its size on the screen, whatever its bytes."""
 
 
 def text_tokens(text: str) -> int:
@@ -47,5 +49,9 @@ def _size(part: object) -> int:
     content = getattr(part, "content", None)
     if isinstance(content, tuple):
         return 16 + sum(_size(inner) for inner in cast("tuple[object, ...]", content))
+    if isinstance(part, ImagePart):
+        return _BYTES_A_PICTURE
+    if isinstance(part, AudioPart | DocumentPart | BinaryPart):
+        return max(_BYTES_A_PICTURE, len(part.data or "") // 10)
     written: Any = getattr(part, "input", part)
     return _bytes(str(written))

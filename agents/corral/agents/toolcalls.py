@@ -11,7 +11,7 @@ from corral.agents.errors import UnknownOutcome
 from corral.agents.reports import CallReports
 from corral.agents.result import Refusal
 from corral.policy import BudgetExceeded, Denied, Emitter, Label, ToolCalled, ToolReturned
-from corral.tools import Artifacts, BadArguments, Observation, Tool, Toolbox, reporting
+from corral.tools import Artifacts, BadArguments, Media, Observation, Tool, Toolbox, reporting
 
 __all__ = ["Outcome", "ToolCalls", "cut_middle"]
 
@@ -23,6 +23,7 @@ class Outcome:
     Attributes:
         kind: "ok", "error", "denied", "limit", or "unknown" where nobody knows whether it happened.
         value: What code is given for it: JSON.
+        media: Pictures and sounds among it.
         denied: What was refused, where it was.
     """
 
@@ -31,6 +32,7 @@ class Outcome:
     label: Label
     value: Any = None
     denied: Refusal | None = None
+    media: tuple[Media, ...] = ()
 
     @property
     def is_error(self) -> bool:
@@ -142,7 +144,7 @@ class ToolCalls:
         whole = observation.text if observation.whole is None else observation.whole
         text = whole if cell is not None else self.shown(tool.name, observation)
         kind = "error" if observation.is_error else "ok"
-        return Outcome(kind, text, observation.label, tool.result(observation))
+        return Outcome(kind, text, observation.label, tool.result(observation), media=observation.media)
 
 
 def _refused(kind: str, text: str) -> Outcome:

@@ -16,6 +16,7 @@ from corral.tools.keyring_store import KeyringTokenStore, open_token_store
 from corral.tools.langchain import LangChainTools
 from corral.tools.logins import Logins
 from corral.tools.mcp import MCPServer
+from corral.tools.media import Media
 from corral.tools.oauth import OAuthClient, TokenSource, bearer
 from corral.tools.observation import Json, Observation
 from corral.tools.openapi import load_openapi
@@ -57,6 +58,7 @@ __all__ = [
     "LogEntry",
     "Logins",
     "MCPServer",
+    "Media",
     "OAuthClient",
     "Observation",
     "Param",

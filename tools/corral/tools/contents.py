@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, cast
 
 from corral.policy import Label
+from corral.tools.media import Media, shown_size
 from corral.tools.observation import Json, Observation
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ def observe(result: CallToolResult, label: Label) -> Observation:
         text = json.dumps(structured, ensure_ascii=False)
     if not text:
         text = "the tool failed and did not say why" if result.is_error else "(no output)"
-    return Observation(text, structured, result.is_error, label, tuple(result.content))
+    media = tuple(found for content in result.content if (found := _media(content)) is not None)
+    return Observation(text, structured, result.is_error, label, tuple(result.content), media=media)
 
 
 def show_content(content: ContentBlock) -> str:
@@ -31,7 +33,7 @@ def show_content(content: ContentBlock) -> str:
         case "text":
             return content.text
         case "image" | "audio":
-            return f"[{content.type} {content.mime_type}, {_size(content.data)}]"
+            return str(Media(content.mime_type, content.data))
         case "resource_link":
             return f"[resource link {content.name}: {content.uri}]"
         case "resource":
@@ -44,9 +46,16 @@ def show_resource(resource: TextResourceContents | BlobResourceContents) -> str:
     if isinstance(text, str):
         return text
     kind = resource.mime_type or "of unknown type"
-    return f"[resource {resource.uri} {kind}, {_size(getattr(resource, 'blob', ''))}]"
+    return f"[resource {resource.uri} {kind}, {shown_size(Media(kind, getattr(resource, 'blob', '')).size)}]"
 
 
-def _size(base64: str) -> str:
-    size = len(base64) * 3 // 4 - base64[-2:].count("=")
-    return f"{size} B" if size < 1000 else f"{size / 1000:.0f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
+def _media(content: ContentBlock) -> Media | None:
+    match content.type:
+        case "image" | "audio":
+            return Media(content.mime_type, content.data)
+        case "resource":
+            blob = getattr(content.resource, "blob", None)
+            kind = content.resource.mime_type or ""
+            return Media(kind, blob) if isinstance(blob, str) and kind.startswith(("image/", "audio/")) else None
+        case _:
+            return None

@@ -16,6 +16,7 @@ from pydantic_core import to_json
 from corral.policy import Label
 from corral.tools.errors import BadArguments, ToolConfigError
 from corral.tools.hints import CallShape
+from corral.tools.media import Media
 from corral.tools.observation import Json, Observation
 from corral.tools.threads import run_in_thread
 from corral.tools.tool import DEFAULT_TIMEOUT, Effect, Tool
@@ -140,7 +141,10 @@ class FunctionRun:
             return Observation(_NO_OUTPUT, label=self._label)
         if isinstance(result, Observation):
             return result if result.label != Label() else replace(result, label=self._label)
-        text = to_json(result, fallback=repr, bytes_mode="base64", inf_nan_mode="strings").decode()
+        if (seen := _media_of(result)) is not None:
+            text = "\n".join(part if isinstance(part, str) else _as_json(part) for part in seen)
+            return Observation(text, label=self._label, media=tuple(part for part in seen if isinstance(part, Media)))
+        text = _as_json(result)
         value = cast("Json", json.loads(text))
         return Observation(value if isinstance(value, str) else text, value, label=self._label)
 
@@ -150,6 +154,25 @@ class FunctionRun:
         if module != "__main__" and _find_function(module, name) is self.function:
             return _run_of, (module, name, self._name, self._label)
         return FunctionRun, (self.function, self._name, self._label)
+
+
+def _media_of(result: Any) -> list[Any] | None:
+    """What a function returned, part by part, if there are pictures in it: `Media`, or what a notebook shows as one."""
+    parts: list[Any] = list(cast("list[Any]", result)) if isinstance(result, list | tuple) else [result]
+    drawn = [_drawn(part) for part in parts]
+    return drawn if any(isinstance(part, Media) for part in drawn) else None
+
+
+def _drawn(part: Any) -> Any:
+    draw = getattr(part, "_repr_png_", None)  # as Pillow's images have it, and whatever else IPython draws
+    png = draw() if callable(draw) and not isinstance(part, type) else None
+    return Media.of(png, "image/png") if isinstance(png, bytes) else part
+
+
+def _as_json(value: Any) -> str:
+    if isinstance(value, Media):
+        return str(value)
+    return to_json(value, fallback=repr, bytes_mode="base64", inf_nan_mode="strings").decode()
 
 
 def _run_of(module: str, name: str, tool_name: str, label: Label) -> FunctionRun:

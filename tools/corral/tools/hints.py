@@ -17,6 +17,7 @@ from typing_extensions import TypedDict  # pydantic refuses typing's before Pyth
 
 from corral.tools.docstring import read_docstring
 from corral.tools.errors import ToolConfigError
+from corral.tools.media import Media
 from corral.tools.observation import Observation
 
 __all__ = ["CallShape", "Untitled"]
@@ -91,7 +92,7 @@ class CallShape:
 
     def output_schema(self) -> dict[str, Any] | None:
         """The result's JSON Schema where its hint has one."""
-        if self._hints.get("return", Any) in (None, type(None), Any, Observation):
+        if self._hints.get("return", Any) in (None, type(None), Any, Observation, Media):
             return None
         try:
             return TypeAdapter[Any](self._hints["return"]).json_schema(schema_generator=Untitled, mode="serialization")

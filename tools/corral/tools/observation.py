@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from pydantic import JsonValue
 
 from corral.policy import Label
+from corral.tools.media import Media
 
 __all__ = ["Json", "Observation"]
 
@@ -26,6 +27,7 @@ class Observation:
         is_error: The tool failed, ran past its time or could not be reached; `text` says which.
         label: Where the content came from: untrusted, unless the tool's source is endorsed.
         contents: The source's own content blocks, untouched (for MCP, those of `mcp_types`).
+        media: Pictures and sounds among them; a model that can see is shown the pictures.
         whole: All of `text`, where that was shortened for a model.
     """
 
@@ -35,3 +37,4 @@ class Observation:
     label: Label = _UNKNOWN
     contents: tuple[Any, ...] = ()
     whole: str | None = None
+    media: tuple[Media, ...] = ()

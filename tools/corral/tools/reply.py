@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final, NoReturn, cast
 
 from corral.policy import Label
+from corral.tools.media import Media
 from corral.tools.observation import Json, Observation
 
 __all__ = ["Reply", "read_retry_after"]
@@ -44,6 +45,9 @@ class Reply:
             text = structured if isinstance(structured, str) else json.dumps(structured, ensure_ascii=False)
         elif self._is_text():
             text = self._decode()
+        elif self.kind.startswith(("image/", "audio/")) and not self.is_cut:
+            media = Media.of(self.content, self.kind)
+            return Observation(str(media), label=label, media=(media,))
         else:
             text = f"[{self.kind or 'content of unknown type'}, {len(self.content)} B]"
         if self.is_cut:

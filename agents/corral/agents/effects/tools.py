@@ -120,6 +120,6 @@ class ToolEffects:
 def _redacted(observation: Observation, redactor: Redactor) -> Observation:
     structured = redactor.redact_json(observation.structured)
     text = redactor.redact(observation.text)
-    contents = observation.contents if text == observation.text else ()
+    contents, media = (observation.contents, observation.media) if text == observation.text else ((), ())
     whole = None if observation.whole is None else redactor.redact(observation.whole)
-    return replace(observation, text=text, structured=structured, contents=contents, whole=whole)
+    return replace(observation, text=text, structured=structured, contents=contents, whole=whole, media=media)
