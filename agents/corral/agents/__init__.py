@@ -4,7 +4,7 @@ from corral.agents.agent import Agent, CodeAct, ReAct
 from corral.agents.agentfile import AgentFile
 from corral.agents.cache import AnswerCache
 from corral.agents.consolidating import Consolidation
-from corral.agents.delegation import HandOff, Member, delegate, hand_off
+from corral.agents.delegation import HandOff, delegate, hand_off
 from corral.agents.door import run_in_background
 from corral.agents.errors import (
     AgentError,
@@ -35,6 +35,7 @@ from corral.agents.guards import (
 from corral.agents.hooks import CellView, Hook, ModelView, Replace, RunView, ToolView, Veto
 from corral.agents.interpreter import Interpreter
 from corral.agents.journal import Journal
+from corral.agents.member import Member
 from corral.agents.memorymodel import memory_model
 from corral.agents.memorytools import memory_tools
 from corral.agents.model import Model, ModelSpec

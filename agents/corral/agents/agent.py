@@ -12,9 +12,10 @@ from typing import Any, Self, cast
 import dspy
 from pydantic import SecretStr
 
+from corral.agents.arguments import check_arguments, redactor_of, toolbox_of, with_an_end
 from corral.agents.assembly import Assembly, Role
-from corral.agents.caller import CALLER, sharing, throttles_of
-from corral.agents.collaborators import Collaborators, check_collaborators, redactor_of, toolbox_of, with_an_end
+from corral.agents.caller import CALLER
+from corral.agents.collaborators import Collaborators, throttles_of
 from corral.agents.consolidating import Consolidating, Consolidation
 from corral.agents.definition import Definition
 from corral.agents.door import run_in_background
@@ -31,6 +32,7 @@ from corral.agents.signature import TaskSignature
 from corral.agents.skills import Guidance, Skills
 from corral.agents.start import Start
 from corral.agents.stream import stream_events
+from corral.agents.terms import Terms
 from corral.memory import Memory
 from corral.policy import (
     Approver,
@@ -142,7 +144,7 @@ class Agent(dspy.Module):
         consolidate: bool | Consolidation = False,
     ) -> None:
         super().__init__()  # pyright: ignore[reportUnknownMemberType] - DSPy's own is not annotated
-        check_collaborators(
+        check_arguments(
             policy=policy,
             limits=limits,
             memory=memory,
@@ -386,34 +388,31 @@ class Agent(dspy.Module):
         model = self._model or _current_model(self.predict)
         caller = CALLER.get()
         if caller is None:
-            given = sharing(self._given)
-            result = await self._begin(model, bound, start, given, self.mode)
-            self._consolidating.after_run(given, model, self.mode, (*given.sinks, *start.sinks))
+            terms = Terms.own(self._given, start, self.mode)
+            result = await self._begin(model, bound, terms)
+            self._consolidating.after_run(terms.given, model, self.mode, (*terms.given.sinks, *start.sinks))
             return result
-        given, start, mode = caller.inherit(self._given, start, bound, self.mode)
+        terms = Terms.below(caller, self._given, start, self.mode, bound)
         try:
-            return await caller.delegate(self.name, bound, lambda: self._begin(model, bound, start, given, mode))
+            return await caller.delegate(self.name, bound, lambda: self._begin(model, bound, terms))
         except (Denied, BudgetExceeded) as error:
-            return Result.not_started(start.run_id or "", error)
+            return Result.not_started(terms.start.run_id or "", error)
 
-    async def _begin(
-        self, model: Model, inputs: dict[str, Any], start: Start, given: Collaborators, mode: Mode
-    ) -> Result:
-        await given.kit.open()
+    async def _begin(self, model: Model, inputs: dict[str, Any], terms: Terms) -> Result:
+        kit = terms.given.kit
+        await kit.open()
         try:
-            return await self._run(model, inputs, start, given, mode)
+            return await self._run(model, inputs, terms)
         finally:
-            await given.kit.close()
+            await kit.close()
 
-    async def _run(
-        self, model: Model, inputs: dict[str, Any], start: Start, given: Collaborators, mode: Mode
-    ) -> Result:
+    async def _run(self, model: Model, inputs: dict[str, Any], terms: Terms) -> Result:
         signature, predict = self.signature, self.predict
         role = Role(signature, predict.signature.instructions, predict.demos, self.actions)
-        life = Life.of(start, inputs, given.journal, given.sinks)
-        assembly = Assembly(given, life, mode)
-        if not start.messages:
-            start.messages.extend(opening(signature, role.demos))
+        life = Life.of(terms, inputs)
+        assembly = Assembly(life)
+        if not life.start.messages:
+            life.start.messages.extend(opening(signature, role.demos))
         inputs, refused = await assembly.enter(inputs, signature)
         # What is defined wrongly is said here, before anything is written.
         loop = assembly.loop(model, role, inputs, refused)

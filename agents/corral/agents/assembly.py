@@ -10,7 +10,6 @@ from pydantic_core import to_jsonable_python
 
 from corral.agents.acting import Acting
 from corral.agents.border import Border
-from corral.agents.caller import Caller
 from corral.agents.cells import Cells
 from corral.agents.collaborators import Collaborators
 from corral.agents.effects import Effects
@@ -28,7 +27,7 @@ from corral.agents.remembering import Remembering
 from corral.agents.signature import TaskSignature, as_text
 from corral.agents.toolcalls import ToolCalls
 from corral.memory import Scope
-from corral.policy import Budget, Gate, Label, Mode, Provenance, Repeats, Usage
+from corral.policy import Budget, Gate, Label, Provenance, Repeats, Usage
 
 __all__ = ["Assembly", "Role"]
 
@@ -57,12 +56,12 @@ class Assembly:
         border: What may enter it, and what may leave it.
     """
 
-    def __init__(self, given: Collaborators, life: Life, mode: Mode) -> None:
-        self._given = given
+    def __init__(self, life: Life) -> None:
+        given = self._given = life.terms.given
         self._life = life
         provenance = given.policy.provenance.start(life.traces)
-        gate = _gate(given, life, mode, provenance)
-        caller = Caller(given, gate, life, mode, life.principals(given.name), given.throttles)
+        gate = _gate(given, life, provenance)
+        caller = life.caller(gate)
         principal, user = f"agent:{given.name}", f"user:{given.user}"
         hooks = Hooks(given.hooks, RunView(life.run_id, caller.principals, given.user), life.emitter)
         self.effects = Effects(
@@ -73,7 +72,7 @@ class Assembly:
 
     def tell_caller(self, usage: Usage, unknown: Sequence[str]) -> None:
         """What the run has cost and left open, told to the run that it works for."""
-        caller = self._life.start.caller
+        caller = self._life.terms.caller
         if caller is not None:
             named = tuple(f"{self._given.name}/{step}" for step in unknown)
             caller.below.add(usage, self.effects.gate.budget.spent, named)
@@ -99,11 +98,11 @@ class Assembly:
         Returns:
             The label of the task as a whole.
         """
-        provenance, start = self.effects.provenance, self._life.start
+        provenance = self.effects.provenance
         provenance.system(role.instructions)
         if (guidance := self._given.guidance) is not None:
             provenance.observe(guidance.source, guidance.text, guidance.label)
-        if start.caller is not None:
+        if self._life.terms.caller is not None:
             return provenance.seen
         label = Label.user()
         for name, value in inputs.items():
@@ -160,7 +159,7 @@ class Assembly:
         return make_offer(instructions, role.signature, native, tools, sandbox, role.actions, network)
 
 
-def _gate(given: Collaborators, life: Life, mode: Mode, provenance: Provenance) -> Gate:
+def _gate(given: Collaborators, life: Life, provenance: Provenance) -> Gate:
     limits, before, repeats = given.limits, life.seconds, given.policy.repeats
     if given.budget is None:
         budget = Budget(limits, seconds_spent=before)
@@ -173,7 +172,7 @@ def _gate(given: Collaborators, life: Life, mode: Mode, provenance: Provenance) 
         audit=given.audit,
         emitter=life.emitter,
         guards=[provenance],
-        mode=mode,
+        mode=life.terms.mode,
         grants=given.grants,
         session_id=life.session_id,
         throttles=(*given.throttles, *([] if repeats is None else [Repeats(repeats, max(50, 10 * repeats))])),

@@ -8,10 +8,10 @@ from typing import Any
 from dspy.lm15 import Message, TextPart, ToolResultPart
 from pydantic_core import to_jsonable_python
 
-from corral.agents.delegation import Member
 from corral.agents.effects import Effects
 from corral.agents.guards import About, Canary, Guard, Guards, Refused
 from corral.agents.hooks import Hooks, Vetoed
+from corral.agents.member import Member
 from corral.agents.result import Result
 from corral.agents.signature import InvalidOutputs, TaskSignature
 from corral.agents.start import Start

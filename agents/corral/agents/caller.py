@@ -1,4 +1,4 @@
-"""Callers: the run that is calling, and what of it the runs that start below it inherit."""
+"""Callers: the run that is calling, as the runs see it that start while it waits."""
 
 from __future__ import annotations
 
@@ -9,42 +9,28 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
+from dspy.lm15 import Request
 from pydantic_core import to_jsonable_python
 
-from corral.agents.errors import DefinitionError
-from corral.agents.nested import NestedSteps
-from corral.agents.rights import Layer, Rights
-from corral.agents.steps import AT_STEP
+from corral.agents.collaborators import Collaborators
+from corral.agents.generation import Generation
+from corral.agents.model import Model
+from corral.agents.start import Start
+from corral.agents.steps import AT_STEP, Steps
 from corral.policy import (
     Action,
     Admission,
     Budget,
     Gate,
-    Layers,
-    Ledger,
     Mode,
-    Policy,
-    Quotas,
-    RateLimits,
-    Sink,
     Spend,
-    Throttle,
     Traces,
     Usage,
 )
 
-if TYPE_CHECKING:
-    from dspy.lm15 import Request
-
-    from corral.agents.collaborators import Collaborators
-    from corral.agents.generation import Generation
-    from corral.agents.life import Life
-    from corral.agents.model import Model
-    from corral.agents.start import Start
-
-__all__ = ["CALLER", "POOL", "Ask", "Below", "Caller", "sharing", "spending_from", "throttles_of"]
+__all__ = ["CALLER", "POOL", "Ask", "Below", "Caller", "spending_from"]
 
 T = TypeVar("T")
 
@@ -100,7 +86,11 @@ class Caller:
     """A run, in one of its steps, as the runs see it that start there.
 
     Attributes:
+        given: What it is made of, and `start` what it went on from.
+        steps: What keeps its steps.
+        session_id: The session that a person sees.
         principals: "agent:NAME" of the first run of the chain, down to this one's own.
+        step: Where it is.
         traces: All that its model has read; what it hands over derives from that.
         ask: Asks a model as this run does, through its gate.
         leave: What the gate has just let happen, if that is a delegation.
@@ -109,16 +99,23 @@ class Caller:
 
     given: Collaborators
     gate: Gate
-    life: Life
     mode: Mode
+    start: Start
+    steps: Steps
+    run_id: str
+    session_id: str | None
+    inputs: dict[str, Any]
     principals: tuple[str, ...]
-    throttles: tuple[Throttle, ...]
     step: str = ""
     traces: Traces = field(default_factory=Traces)
     ask: Ask | None = None
     leave: list[str] = field(default_factory=list[str])
     below: Below = field(default_factory=Below)
     started: Counter[str] = field(default_factory=Counter[str])
+
+    @property
+    def name(self) -> str:
+        return self.given.name
 
     @contextmanager
     def at(self, step: str, traces: Traces, leave: str = "", ask: Ask | None = None) -> Generator[Below]:
@@ -155,57 +152,10 @@ class Caller:
         AT_STEP.set(f"{self.step}/{name}")
         return await self.gate.perform(action, effect, reserve=_ONE_CALL)
 
-    def inherit(
-        self, given: Collaborators, start: Start, inputs: Mapping[str, Any], mode: Mode
-    ) -> tuple[Collaborators, Start, Mode]:
-        """What a run below this one is made of: its own tools, model and limits, and else what its caller has.
-
-        Raises:
-            DefinitionError: The agent has a budget that the caller does not spend from.
-        """
-        above, budget = self.given, POOL.get() or self.gate.budget
-        if given.budget is not None and not budget.is_within(given.budget):
-            raise DefinitionError(
-                f"the agent {given.name!r} has a budget of its own, and what it does here {self.given.name!r} pays; "
-                "give the budget to that agent, and limits= to this one"
-            )
-        unattended = Mode.UNATTENDED in (mode, self.mode)
-        journal = above.journal or given.journal
-        joined = replace(
-            given,
-            user=above.user,
-            policy=self._rights(given),
-            budget=budget,
-            approver=None if unattended else above.approver,
-            audit=above.audit,
-            grants=above.grants,
-            sinks=_once((*above.sinks, *self.life.start.sinks, *given.sinks)),
-            journal=journal,
-            hooks=(*above.hooks, *(hook for hook in given.hooks if hook not in above.hooks)),
-            throttles=self.throttles + throttles_of(given.own_policy, above.ledger or given.ledger),
-            ledger=above.ledger or given.ledger,
-            redactor=above.redactor.joined(given.redactor),
-        )
-        run_id = start.run_id or self._run_id(given.name, inputs)
-        resumed = journal.find(run_id) if journal is not None and self.life.is_resumed else None
-        if resumed is not None:
-            start.messages.clear()
-        steps = start.steps
-        if self.life.start.steps is not None and steps is None:
-            steps = NestedSteps(self.life.steps, run_id)
-        start = replace(start, run_id=run_id, resumed=resumed, steps=steps, caller=self)
-        return joined, start, mode.narrowed(self.mode)
-
-    def _rights(self, given: Collaborators) -> Rights:
-        """What may be done below: as much as here, and no more than the agent's own policy allows, if it has one."""
-        policy, name = self.given.policy, self.principals[-1]
-        layers = policy.layers if isinstance(policy, Rights) else (Layer(cast("Policy | Layers", policy), ()),)
-        own = () if given.own_policy is None else (Layer(given.own_policy, ()),)
-        return Rights(*(layer.above(name) for layer in layers), *own)
-
-    def _run_id(self, name: str, inputs: Mapping[str, Any]) -> str:
-        """The same when the run is run again: what was recorded below is found by it."""
-        said = json.dumps([self.life.run_id, self.step, name, _shown(inputs)], sort_keys=True)
+    def next_run_id(self, name: str, inputs: Mapping[str, Any]) -> str:
+        """The id of the run that starts below it next; the same when it is run again, and what was recorded is found by
+        it."""
+        said = json.dumps([self.run_id, self.step, name, _shown(inputs)], sort_keys=True)
         number = self.started[said]
         self.started[said] += 1
         return hashlib.sha256(f"{said}{number}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
@@ -226,32 +176,6 @@ def spending_from(budget: Budget | None) -> Generator[None]:
         yield
     finally:
         POOL.reset(token)
-
-
-def sharing(given: Collaborators) -> Collaborators:
-    """What a run is made of that works for no other: with the budget of this context, if there is one.
-
-    Raises:
-        DefinitionError: The agent has a budget that this one does not spend from.
-    """
-    pool = POOL.get()
-    if pool is None or (given.budget is not None and given.budget.is_within(pool)):
-        return given
-    if given.budget is not None and not pool.is_within(given.budget):
-        raise DefinitionError(f"the agent {given.name!r} has a budget of its own; give the budget to its team")
-    return replace(given, budget=pool)
-
-
-def throttles_of(policy: Policy | Layers | None, ledger: Ledger | None = None) -> tuple[Throttle, ...]:
-    """What counts a policy's rates and quotas."""
-    if policy is None:
-        return ()
-    rates = (RateLimits(policy.rates, ledger=ledger),) if policy.rates else ()
-    return (*rates, Quotas(policy.quotas, ledger)) if policy.quotas else rates
-
-
-def _once(sinks: tuple[Sink, ...]) -> tuple[Sink, ...]:
-    return tuple(sink for place, sink in enumerate(sinks) if not any(sink is before for before in sinks[:place]))
 
 
 def _shown(inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from dspy.lm15 import Message
 from pydantic_core import to_jsonable_python
 
 from corral.agents.caller import CALLER
 from corral.agents.errors import DefinitionError
+from corral.agents.member import Member
 from corral.agents.result import Result
-from corral.agents.signature import TaskSignature, as_text
+from corral.agents.signature import as_text
 from corral.agents.start import Start
-from corral.policy import Limits
 from corral.tools import Effect, Observation, Tool
 
-__all__ = ["HandOff", "Member", "delegate", "hand_off"]
+__all__ = ["HandOff", "delegate", "hand_off"]
 
 _NO_NAME = "main"
 _LONGEST = 600.0
@@ -28,29 +27,6 @@ _NOTE = {
     "properties": {"note": {"type": "string", "description": "What it should know beside the task."}},
     "additionalProperties": False,
 }
-
-
-@runtime_checkable
-class Member(Protocol):
-    """What can be delegated to: an agent, or several that answer as one."""
-
-    @property
-    def name(self) -> str:
-        """What rules call it: "agent:NAME"."""
-        ...
-
-    @property
-    def description(self) -> str:
-        """What it is good for."""
-        ...
-
-    @property
-    def signature(self) -> TaskSignature: ...
-
-    @property
-    def limits(self) -> Limits: ...
-
-    async def start(self, task: Any, inputs: Mapping[str, Any], start: Start) -> Result: ...
 
 
 class HandOff(Tool):
@@ -92,12 +68,12 @@ def hand_off(member: Member, *, description: str | None = None, timeout: float |
         caller = CALLER.get()
         if caller is None:
             raise RuntimeError("only an agent's run can be handed over")
-        given = caller.life.inputs
+        given = caller.inputs
         if missing := [name for name in member.signature.inputs if name not in given]:
             return Observation(f"{member.name} takes {', '.join(missing)}, which this task has not", is_error=True)
         start = Start()
         if note := str(arguments.get("note") or ""):
-            start.messages.append(Message.user(f"{caller.given.name} hands you its task, and notes: {note}"))
+            start.messages.append(Message.user(f"{caller.name} hands you its task, and notes: {note}"))
         inputs = {name: given[name] for name in member.signature.inputs}
         return _observation(member, await member.start(None, inputs, start))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -11,6 +11,7 @@ from typing import Any, Self
 from pydantic_core import to_jsonable_python
 
 from corral.agents.additions import added
+from corral.agents.caller import Caller
 from corral.agents.errors import JournalError
 from corral.agents.journal import Journal
 from corral.agents.media import media_as_json
@@ -18,7 +19,8 @@ from corral.agents.recorded import ContinuedEmitter, RecordedApprover, RecordedS
 from corral.agents.records import SINCE, TRACES, Opening, RunRecord
 from corral.agents.start import Start
 from corral.agents.steps import InlineSteps, Steps
-from corral.policy import Approver, Emitter, RunStarted, Sink, SourceFailed, Traces
+from corral.agents.terms import Terms
+from corral.policy import Approver, Emitter, Gate, RunStarted, Sink, SourceFailed, Traces
 
 __all__ = ["Life"]
 
@@ -35,44 +37,51 @@ class Life:
 
     steps: Steps
     emitter: Emitter
-    start: Start
+    terms: Terms
     inputs: dict[str, Any]
-    journal: Journal | None
     heard: int = 0
     seconds: float = 0.0
     traces: Traces = field(default_factory=Traces)
 
     @classmethod
-    def of(cls, start: Start, inputs: Mapping[str, Any], journal: Journal | None, sinks: Sequence[Sink]) -> Self:
-        """A life for `start`.
+    def of(cls, terms: Terms, inputs: Mapping[str, Any]) -> Self:
+        """A life on these terms.
 
         Raises:
             JournalError: The run to be resumed still goes on.
         """
         shown: dict[str, Any] = to_jsonable_python(media_as_json(inputs), fallback=str)
-        others = (*sinks, *start.sinks)
+        start, journal = terms.start, terms.given.journal
+        others = (*terms.given.sinks, *start.sinks)
         heard_by = others if journal is None or journal in others else (journal, *others)
         if journal is not None and start.resumed is not None:
-            return cls._continued(start, shown, journal, heard_by, start.resumed)
+            return cls._continued(terms, shown, journal, heard_by, start.resumed)
         run_id = start.run_id or uuid.uuid4().hex
         steps: Steps = start.steps or InlineSteps(run_id)
         if start.steps is None and journal is not None:
             steps = RecordedSteps(journal, run_id)
         heard = start.heard if journal is not None else 0
-        traces = _traces(start, Traces.unknown("session") if start.messages else Traces())
-        return cls(steps, Emitter(run_id, heard_by), start, shown, journal, heard, traces=traces)
+        traces = _traces(terms, Traces.unknown("session") if start.messages else Traces())
+        return cls(steps, Emitter(run_id, heard_by), terms, shown, heard, traces=traces)
 
     @classmethod
     def _continued(
-        cls, start: Start, inputs: dict[str, Any], journal: Journal, sinks: tuple[Sink, ...], record: RunRecord
+        cls, terms: Terms, inputs: dict[str, Any], journal: Journal, sinks: tuple[Sink, ...], record: RunRecord
     ) -> Self:
         record.check_over()
         emitter = ContinuedEmitter(record, sinks)
         steps = RecordedSteps(journal, record.run_id, journal.steps(record.run_id), emitter.live)
-        heard = len(start.messages)
-        start.messages.extend(record.messages)
-        traces = _traces(start, record.traces)
-        return cls(steps, emitter, start, inputs, journal, heard, record.seconds, traces)
+        heard = len(terms.start.messages)
+        terms.start.messages.extend(record.messages)
+        return cls(steps, emitter, terms, inputs, heard, record.seconds, _traces(terms, record.traces))
+
+    @property
+    def start(self) -> Start:
+        return self.terms.start
+
+    @property
+    def journal(self) -> Journal | None:
+        return self.terms.given.journal
 
     def keep(self) -> None:
         """Keep what the run has read, for the next turn of its session; what can't be kept is then untrusted."""
@@ -92,13 +101,16 @@ class Life:
     @property
     def session_id(self) -> str | None:
         """The session that a person sees: of the run, or of the one that it works for."""
-        caller = self.start.caller
-        return self.start.session_id or (caller.life.session_id if caller is not None else None)
+        caller = self.terms.caller
+        return self.start.session_id or (caller.session_id if caller is not None else None)
 
-    def principals(self, name: str) -> tuple[str, ...]:
-        """The agents from the first one that had it delegated down to this run's own."""
-        caller = self.start.caller
-        return (*(caller.principals if caller is not None else ()), f"agent:{name}")
+    def caller(self, gate: Gate) -> Caller:
+        """The run, as those see it that start below it."""
+        terms, above = self.terms, self.terms.caller
+        principals = (*(above.principals if above is not None else ()), f"agent:{terms.given.name}")
+        return Caller(
+            terms.given, gate, terms.mode, self.start, self.steps, self.run_id, self.session_id, self.inputs, principals
+        )
 
     def approver(self, approver: Approver | None) -> Approver | None:
         """The approver, whose answers are steps where steps are kept."""
@@ -115,8 +127,8 @@ class Life:
             self.journal.begin(
                 Opening(self.run_id, self.inputs, tuple(before), start.session_id, start.previous, traces)
             )
-        caller = start.caller
-        above = (caller.life.run_id, caller.step) if caller is not None else (None, None)
+        caller = self.terms.caller
+        above = (caller.run_id, caller.step) if caller is not None else (None, None)
         self.emitter.emit(
             RunStarted(
                 agent=agent,
@@ -138,8 +150,8 @@ class Life:
         return {SINCE: added(start.kept, now)}
 
 
-def _traces(start: Start, otherwise: Traces) -> Traces:
+def _traces(terms: Terms, otherwise: Traces) -> Traces:
     """What a run goes on from: its session, or as it was when the run that it works for called it."""
-    if start.caller is not None:
-        return start.caller.traces.copy()
-    return start.traces or otherwise
+    if terms.caller is not None:
+        return terms.caller.traces.copy()
+    return terms.start.traces or otherwise

@@ -16,7 +16,6 @@ from pydantic_core import to_jsonable_python
 
 from corral.agents.agent import Agent
 from corral.agents.assembly import Assembly, Role
-from corral.agents.collaborators import Collaborators
 from corral.agents.effects import Effects
 from corral.agents.ending import Progress
 from corral.agents.errors import AgentError, DefinitionError, JournalError
@@ -26,9 +25,9 @@ from corral.agents.life import Life
 from corral.agents.model import Model
 from corral.agents.prompt import Actions
 from corral.agents.result import Result, StopReason
-from corral.agents.start import Start
+from corral.agents.terms import Terms
 from corral.agents.toolcalls import ToolCalls
-from corral.policy import BudgetExceeded, Denied, Emitter, Mode, ModelCalled, RunFinished, Spend, StepStarted
+from corral.policy import BudgetExceeded, Denied, Emitter, ModelCalled, RunFinished, Spend, StepStarted
 from corral.sandbox import Host, Sandbox, SandboxError, SandboxProvider, SandboxSpec
 from corral.tools import Tool
 
@@ -60,13 +59,11 @@ class RLM(Agent):
         self._max_iters = max_iters
         self._max_llm_calls = max_llm_calls
 
-    async def _run(
-        self, model: Model, inputs: dict[str, Any], start: Start, given: Collaborators, mode: Mode
-    ) -> Result:
-        if start.resumed is not None:
+    async def _run(self, model: Model, inputs: dict[str, Any], terms: Terms) -> Result:
+        if terms.start.resumed is not None:
             raise DefinitionError("an RLM can't be resumed: its calls have no order of their own")
-        life = Life.of(start, inputs, given.journal, given.sinks)
-        assembly = Assembly(given, life, mode)
+        given, life = terms.given, Life.of(terms, inputs)
+        assembly = Assembly(life)
         effects = assembly.effects
         inputs, refused = await assembly.enter(inputs, self.signature)
         life.begin(self.name, model.name, type(self).__name__, self.toolbox.failures)

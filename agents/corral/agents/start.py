@@ -8,7 +8,6 @@ from typing import Any
 
 from dspy.lm15 import Message
 
-from corral.agents.caller import Caller
 from corral.agents.records import RunRecord
 from corral.agents.steps import Steps
 from corral.policy import Sink, Traces
@@ -28,7 +27,6 @@ class Start:
         resumed: The run that goes on, as its journal knows it.
         run_id: A name from outside; a fresh one by default.
         steps: What makes the run durable, where it is not the agent's journal.
-        caller: The run that it works for.
         traces: What the conversation so far has read; the run adds to them. None is nothing, or where there are
             messages, nobody knows what.
         kept: What of that the journal has, as JSON, with the run `previous`.
@@ -43,6 +41,5 @@ class Start:
     resumed: RunRecord | None = None
     run_id: str | None = None
     steps: Steps | None = None
-    caller: Caller | None = None
     traces: Traces | None = None
     kept: Mapping[str, Any] | None = None

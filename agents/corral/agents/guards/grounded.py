@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from corral.agents.delegation import Member
 from corral.agents.errors import AgentError, DefinitionError
 from corral.agents.guards.guard import About, Guard
+from corral.agents.member import Member
 from corral.agents.signature import as_text
 from corral.agents.start import Start
 

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from corral.agents.delegation import Member
 from corral.agents.errors import DefinitionError
+from corral.agents.member import Member
 from corral.agents.result import Result
 from corral.agents.signature import as_text
 from corral.tools import Observation, Tool

@@ -7,7 +7,7 @@ from typing import Any
 
 import dspy
 
-from corral.agents.delegation import Member
+from corral.agents.member import Member
 from corral.agents.result import Result, StopReason
 from corral.agents.signature import TaskSignature
 from corral.agents.teams.part import Ask, Part, made

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from corral.agents.delegation import Member
 from corral.agents.errors import DefinitionError
+from corral.agents.member import Member
 from corral.agents.result import Result, StopReason
 from corral.agents.signature import as_text
 from corral.agents.teams.part import Ask, Part

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from corral.agents.delegation import Member
 from corral.agents.errors import DefinitionError
+from corral.agents.member import Member
 from corral.agents.result import Result
 from corral.agents.teams.part import Ask, Part
 

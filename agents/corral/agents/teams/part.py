@@ -12,9 +12,9 @@ import anyio
 import dspy
 
 from corral.agents.caller import CALLER, POOL, spending_from
-from corral.agents.delegation import Member
 from corral.agents.door import run_in_background
 from corral.agents.errors import DefinitionError
+from corral.agents.member import Member
 from corral.agents.result import Result, StopReason
 from corral.agents.signature import TaskSignature
 from corral.agents.start import Start

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from corral.agents.delegation import Member
 from corral.agents.errors import DefinitionError
+from corral.agents.member import Member
 from corral.agents.result import Result
 from corral.agents.teams.part import Ask, Part, made
 
