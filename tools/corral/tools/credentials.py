@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, quote_plus, urlencode
 
 from corral.tools.route import Message
 from corral.tools.variables import expand
@@ -39,6 +39,13 @@ class Credential:
         if self.scheme == "Basic":
             value = base64.b64encode(value.encode()).decode()
         return replace(self, value=value)
+
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be seen of it once it is expanded, in each form in which it may come back."""
+        if self.scheme == "Basic":
+            decoded = base64.b64decode(self.value).decode()
+            return self.value, decoded, decoded.partition(":")[2]
+        return self.value, quote(self.value, safe=""), quote_plus(self.value)
 
     def added_to(self, message: Message) -> Message:
         """The message with this expanded credential; it takes the place of an argument of the same name."""

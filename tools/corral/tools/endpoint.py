@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
+from corral.tools.body import Body
 from corral.tools.errors import ToolConfigError
 from corral.tools.hints import Untitled
 from corral.tools.route import Place, Placement, Route
@@ -130,7 +131,7 @@ class Endpoint:
         in_path = [each.wire for each in placements if each.where == "path"]
         if sorted(in_path) != sorted(set(named)):
             raise self._fault(f"the path {self.path!r} and its parameters {in_path} don't fit")
-        return Route(method, self.path, placements, self.body)
+        return Route(method, self.path, placements, Body(self.body))
 
     def input_schema(self) -> dict[str, Any]:
         """JSON Schema of the arguments.

@@ -115,7 +115,7 @@ class HttpTools:
             self._auth,
             secret_values=(
                 *(value.removeprefix("Bearer ") for value in secret),
-                *(each.value for each in self._expanded.values()),
+                *(secret for each in self._expanded.values() for secret in each.secrets()),
             ),
             max_bytes=self._max_bytes,
             tries=self._tries,

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
+import mimetypes
 import re
 import secrets
 from typing import Any, Final, cast
 
-__all__ = ["as_text", "write_multipart"]
+from corral.tools.styles import as_text
+
+__all__ = ["read_file", "write_multipart"]
 
 _UNSAFE: Final = re.compile(r'["\r\n]')
-
-
-def as_text(value: Any) -> str:
-    """A value as it stands in a URL or a form: a string as it is, anything else as JSON."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+_PLAIN: Final = "application/octet-stream"
 
 
 def write_multipart(fields: dict[str, Any]) -> tuple[str, bytes]:
@@ -36,18 +32,31 @@ def write_multipart(fields: dict[str, Any]) -> tuple[str, bytes]:
     return boundary, b"\r\n".join([*lines, f"--{boundary}--".encode(), b""])
 
 
-def _write_part(name: str, value: Any) -> tuple[str, bytes]:
-    head = f'Content-Disposition: form-data; name="{_quote(name)}"'
-    if not isinstance(value, dict) or not {"filename", "content"} <= cast("dict[str, Any]", value).keys():
-        return head, as_text(value).encode()
+def read_file(name: str, value: Any) -> bytes:
+    """The bytes of an argument that is a file: an object with `content`, which is text or, if it says so, base64.
+
+    Raises:
+        ValueError: The content is not the base64 that it is said to be.
+    """
     file = cast("dict[str, Any]", value)
-    head += f'; filename="{_quote(str(file["filename"]))}"\r\nContent-Type: application/octet-stream'
     if not file.get("base64"):
-        return head, str(file["content"]).encode()
+        return str(file["content"]).encode()
     try:
-        return head, base64.b64decode(str(file["content"]), validate=True)
+        return base64.b64decode(str(file["content"]), validate=True)
     except binascii.Error:
         raise ValueError(f"argument {name!r}: its content is not base64") from None
+
+
+def _write_part(name: str, value: Any) -> tuple[str, bytes]:
+    head = f'Content-Disposition: form-data; name="{_quote(name)}"'
+    if not isinstance(value, dict):
+        return head, as_text(value).encode()
+    file = cast("dict[str, Any]", value)
+    if not {"filename", "content"} <= file.keys():
+        return f"{head}\r\nContent-Type: application/json", as_text(file).encode()
+    named = str(file["filename"])
+    kind = mimetypes.guess_type(named)[0] or _PLAIN
+    return f'{head}; filename="{_quote(named)}"\r\nContent-Type: {kind}', read_file(name, file)
 
 
 def _quote(text: str) -> str:

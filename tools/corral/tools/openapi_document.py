@@ -84,9 +84,12 @@ def find_server(
     """
     if spec.get("swagger") == "2.0":
         schemes = spec.get("schemes") or ["https"]
-        if not spec.get("host"):
+        host, scheme = spec.get("host"), "https" if "https" in schemes else schemes[0]
+        if not host and at:  # then it is the one that served the document
+            host, scheme = urlsplit(at).netloc, scheme if "schemes" in spec else urlsplit(at).scheme
+        if not host:
             raise ToolConfigError(place, "it names no host; give base_url")
-        return f"{'https' if 'https' in schemes else schemes[0]}://{spec['host']}{spec.get('basePath') or ''}"
+        return f"{scheme}://{host}{spec.get('basePath') or ''}"
     servers = cast("list[dict[str, Any]]", spec.get("servers") or ([{"url": "/"}] if at else []))
     server = _choose(servers, chosen, place) if servers else {}
     url, known = str(server.get("url", "")), cast("dict[str, Any]", server.get("variables") or {})

@@ -50,11 +50,11 @@ def follow(document: dict[str, Any], value: Any) -> dict[str, Any]:
 
 
 class Schemas:
-    """Converts the schemas of one operation, and collects what they refer to."""
+    """Converts the schemas of one operation's request, and collects what they refer to."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         self._document = document
-        self._is_old = not str(document.get("openapi", "")).startswith("3.1")
+        self._is_old = "swagger" in document or str(document.get("openapi", "")).startswith("3.0")
         self._names: dict[str, str] = {}
         self._pending: list[str] = []
 
@@ -67,6 +67,7 @@ class Schemas:
             # Beside a reference, 3.0 ignores what stands there; its remark is of use all the same.
             rest = {key: value for key, value in source.items() if key == "description"} if self._is_old else source
             return {key: value for key, value in rest.items() if key != "$ref"} | {"$ref": self._name(reference)}
+        source = self._without_read_only(source)
         made = {key: self._convert_part(key, value) for key, value in source.items() if key not in _IGNORED}
         return self._renew(source, made) if self._is_old else made
 
@@ -81,6 +82,24 @@ class Schemas:
             reference = self._pending.pop()
             made[self._names[reference]] = self.convert(resolve(self._document, reference))
         return made
+
+    def _without_read_only(self, source: dict[str, Any]) -> dict[str, Any]:
+        """The schema without the properties that servers alone set: they are not sent, nor required of a request."""
+        properties = source.get("properties")
+        if not isinstance(properties, dict):
+            return source
+        named = cast("dict[str, Any]", properties)
+        kept = {name: part for name, part in named.items() if not self._is_read_only(part)}
+        if len(kept) == len(named):
+            return source
+        required = [each for each in cast("list[Any]", source.get("required") or []) if each not in named.keys() - kept]
+        return source | {"properties": kept, "required": required}
+
+    def _is_read_only(self, part: Any) -> bool:
+        try:
+            return isinstance(part, dict) and follow(self._document, cast("Any", part)).get("readOnly") is True
+        except LookupError:
+            return False  # told where it is converted
 
     def _convert_part(self, key: str, value: Any) -> Any:
         if key in ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"):

@@ -46,7 +46,8 @@ class Security:
         wanted: Any = operation.get("security", self._spec.get("security"))
         if not isinstance(wanted, list) or not wanted:
             return ()
-        for alternative in cast("list[dict[str, Any]]", wanted):
+        # What was given is used, also where the operation could do without.
+        for alternative in sorted(cast("list[dict[str, Any]]", wanted), key=lambda each: not each):
             if all(name in self._given for name in alternative):
                 return tuple(alternative)
         first = ", ".join(cast("list[dict[str, Any]]", wanted)[0])

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 from urllib.parse import quote, urlencode
 
-from corral.tools.multipart import as_text, write_multipart
+from corral.tools.body import Body
+from corral.tools.styles import Style, in_path, in_query, simple
 
-__all__ = ["Message", "Place", "Placement", "Route", "Style"]
+__all__ = ["Message", "Place", "Placement", "Route"]
 
 Place = Literal["path", "query", "header", "cookie", "body", "content"]
-Style = Literal["form", "deep", "spaces", "pipes"]
-_SEPARATORS: Final[dict[Style, str]] = {"form": ",", "spaces": " ", "pipes": "|", "deep": ","}
 _NAMED: Final = re.compile(r"\{([^{}/]+)\}")
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -26,9 +23,10 @@ class Placement:
 
     Attributes:
         argument: Its name in the call.
+        where: "content" is the whole body, "body" one field of it.
         wire: Its name in the request.
-        explode: A list in the query is one pair for each value; otherwise one, with separators.
-        style: How lists and objects are written in the query; "deep" is name[key]=value.
+        explode: Each value of a list or object stands for itself, as `style` has it.
+        style: How lists and objects are written.
     """
 
     argument: str
@@ -55,7 +53,7 @@ class Route:
     method: str
     path: str
     placements: tuple[Placement, ...]
-    body: Literal["json", "form", "multipart", "text"] = "json"
+    body: Body = field(default_factory=Body)
 
     def fill(self, arguments: dict[str, Any]) -> Message:
         """The request for a call.
@@ -67,61 +65,36 @@ class Route:
         of: dict[Place, list[tuple[Placement, Any]]] = {}
         for placement, value in placed:
             of.setdefault(placement.where, []).append((placement, value))
-        target = self._fill_path({each.wire: value for each, value in of.get("path", [])})
-        query = [pair for each, value in of.get("query", []) for pair in _pairs(each, value)]
+        target = self._fill_path({each.wire: (each, value) for each, value in of.get("path", [])})
+        query = [
+            pair
+            for each, value in of.get("query", [])
+            for pair in in_query(each.wire, value, each.style, explode=each.explode)
+        ]
         headers = {each.wire: _header_value(each, value) for each, value in of.get("header", []) if value is not None}
-        cookies = [f"{each.wire}={quote(as_text(value), safe='')}" for each, value in of.get("cookie", [])]
+        cookies = [f"{each.wire}={quote(simple(value), safe=',')}" for each, value in of.get("cookie", [])]
         if cookies:
             headers["Cookie"] = "; ".join(cookies)
         content = self._write_body(of, headers)
         return Message(self.method, target + (f"?{urlencode(query)}" if query else ""), headers, content)
 
-    def _fill_path(self, values: dict[str, Any]) -> str:
+    def _fill_path(self, values: dict[str, tuple[Placement, Any]]) -> str:
         def look_up(match: re.Match[str]) -> str:
-            text = as_text(values.get(match[1]))
-            if text in ("", ".", ".."):
-                raise ValueError(f"argument {match[1]!r} can't be {text!r}: it is a part of the path")
-            return quote(text, safe="")
+            placement, value = values.get(match[1], (Placement(match[1], "path", match[1]), None))
+            return in_path(match[1], value, placement.style, explode=placement.explode)
 
         return _NAMED.sub(look_up, self.path)
 
     def _write_body(self, of: dict[Place, list[tuple[Placement, Any]]], headers: dict[str, str]) -> bytes | None:
-        whole = of.get("content")
-        fields = {each.wire: value for each, value in of.get("body", [])}
+        whole, fields = of.get("content"), {each.wire: value for each, value in of.get("body", [])}
         if whole is None and not fields:
             return None
-        given = {name: value for name, value in fields.items() if value is not None}
-        if whole is None and self.body == "multipart":
-            boundary, content = write_multipart(given)
-            headers["Content-Type"] = f"multipart/form-data; boundary={boundary}"
-            return content
-        if whole is None and self.body == "form":
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-            return urlencode([(name, as_text(value)) for name, value in given.items()]).encode()
-        if whole and self.body == "text":
-            headers["Content-Type"] = "text/plain; charset=utf-8"
-            return as_text(whole[0][1]).encode()
-        headers["Content-Type"] = "application/json"
-        return json.dumps(whole[0][1] if whole else fields, ensure_ascii=False).encode()
-
-
-def _pairs(placement: Placement, value: Any) -> Iterator[tuple[str, str]]:
-    wire = placement.wire
-    if value is None:
-        return
-    if isinstance(value, dict) and (placement.style == "deep" or placement.explode):
-        for key, each in cast("dict[str, Any]", value).items():
-            yield (f"{wire}[{key}]" if placement.style == "deep" else key), as_text(each)
-    elif not isinstance(value, list):
-        yield wire, as_text(value)
-    elif placement.explode and placement.style == "form":
-        yield from ((wire, as_text(each)) for each in cast("list[Any]", value))
-    else:
-        yield wire, _SEPARATORS[placement.style].join(as_text(each) for each in cast("list[Any]", value))
+        headers["Content-Type"], content = self.body.write(whole[0][1] if whole else fields)
+        return content
 
 
 def _header_value(placement: Placement, value: Any) -> str:
-    text = as_text(value)
+    text = simple(value, explode=placement.explode)
     if _UNSAFE.search(text) or not text.isascii():
         raise ValueError(f"argument {placement.argument!r} is sent in a header, which takes printable ASCII only")
     return text
