@@ -309,6 +309,7 @@ async def test_mentioned_files_stand_below_marked_and_only_what_may_be_read(
     gate = Gate(Policy(rules=rules, default="ask"), approver=TypedConsent(never), audit=audit)
     text = '@"a b.txt" @big.txt @blob.bin @denied.txt @.env @link.txt @pipe @none.txt mail me@big.txt @ann'
     task = await with_files(text, gate, warned.append)
+    assert isinstance(task, str)
     assert task.startswith(text)
     assert task.count("one --- end of file") == 1
     assert task.count("x" * 100_000) == 1

@@ -129,10 +129,11 @@ async def _plain(agent: Agent, task: BatchTask, retries: int, ledger: Ledger) ->
 
 async def _begun(agent: Agent, task: BatchTask, ledger: Ledger) -> Result:
     from corral.agents.start import Start
+    from corral.apps.attached import attach
 
     run_id = uuid.uuid4().hex
     ledger.start(task, run_id)
-    return await agent.start(None, task.inputs, Start(run_id=run_id))
+    return await agent.start(None, attach(task.inputs, agent.signature.inputs, Path()), Start(run_id=run_id))
 
 
 async def _continued(agent: Agent, run_id: str | None) -> Result | None:

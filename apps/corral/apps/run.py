@@ -42,6 +42,14 @@ __all__ = ["perform", "run"]
     help="The task from a file: text, a scripted task (.yaml, .toml), or a function task(agent, ...) (.py).",
 )
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="An input of the signature or the file.")
+@click.option(
+    "-i",
+    "--image",
+    "images",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A picture to go with the task.",
+)
 @click.option("--signature", default="task -> answer", show_default=True, help="Inputs and typed outputs.")
 @click.option("--agent", "agent_file", type=click.Path(path_type=Path), help="An agent file, YAML, TOML or Markdown.")
 @click.option("--json-schema", type=click.Path(path_type=Path), help="The answer is JSON that fits this schema.")
@@ -63,6 +71,7 @@ def run(ctx: click.Context, task: str | None, **options: Any) -> None:
     \b
     corral run "Which file is the largest?" --mcp-config mcp.json --policy policy.yaml
     git log -5 | corral run "What changed?" --model openai/m --api-base http://127.0.0.1:8000/v1
+    corral run "What does it cost?" --image receipt.jpg
     corral run -f task.yaml --input city=Zurich --output-format json
     """
     if options["json_schema"] and ctx.get_parameter_source("signature") is ParameterSource.COMMANDLINE:
@@ -119,9 +128,11 @@ def _script(argument: str | None, options: dict[str, Any], work: Work) -> Script
     if sum(given is not None for given in (argument, options["prompt"], path)) > 1:
         raise click.UsageError("give the task once: as TASK, with --prompt, or with --file")
     if work.script is not None:
+        if options["images"]:
+            raise click.UsageError("--image belongs to a task's text; a scripted task names its pictures as inputs")
         return work.script
     text = read_text(path) if path is not None else options["prompt"] if argument is None else argument
-    return Prompt(with_stdin(text))
+    return Prompt(with_stdin(text), options["images"])
 
 
 def _sandbox(options: dict[str, Any], stack: ExitStack) -> SandboxProvider | None:

@@ -14,6 +14,7 @@ import click
 
 from corral.apps.assembly import agent_options, read_settings
 from corral.apps.failures import Exit, explained, fail
+from corral.apps.inwords import in_words
 from corral.apps.terminal import printable
 
 if TYPE_CHECKING:
@@ -213,13 +214,13 @@ def _task(journal: Journal, run: Mapping[str, Any]) -> str:
         inputs = json.loads(run["opening"])["inputs"]
     else:
         inputs = next(iter(journal.events(run["run_id"])), dict[str, Any]()).get("inputs", {})
-    return " ".join(" ".join(str(value) for value in inputs.values()).split())
+    return in_words(inputs)
 
 
 def _line(event: dict[str, Any]) -> str | None:
     match event["type"]:
         case "RunStarted":
-            return f"{event['kind']} with {event['model']}: {json.dumps(event['inputs'], ensure_ascii=False)}"
+            return f"{event['kind']} with {event['model']}: {in_words(event['inputs'])}"
         case "ToolCalled":
             return f"  > {event['tool']}({json.dumps(event['arguments'], ensure_ascii=False)})"
         case "ToolReturned":

@@ -16,6 +16,7 @@ import anyio
 from pydantic_core import to_jsonable_python
 
 from corral.agents import Agent, AgentError, AgentFile, DefinitionError, Result, Session
+from corral.apps.attached import attach, picture
 from corral.apps.check import Check
 from corral.apps.taskfile import TaskFile
 from corral.policy import Limits
@@ -70,9 +71,10 @@ class Script(Protocol):
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text as a script."""
+    """A text as a script, with the pictures that belong to it."""
 
     text: str
+    pictures: tuple[Path, ...] = ()
 
     def agent(self, folder: Path) -> AgentFile | None:
         return None
@@ -81,13 +83,14 @@ class Prompt:
         """Run the text as the one input that is not given by name.
 
         Raises:
-            DefinitionError: The signature has other inputs.
+            DefinitionError: The signature has other inputs, or a file is no picture.
         """
         free = [name for name in agent.signature.inputs if name not in inputs]
         if len(free) != 1:
             names = ", ".join(agent.signature.inputs)
             raise DefinitionError(f"the task's text is one input; the signature has {names}: give --input for the rest")
-        result = await agent.run(**inputs, **{free[0]: self.text})
+        text = [self.text, *map(picture, self.pictures)] if self.pictures else self.text
+        result = await agent.run(**attach(inputs, agent.signature.inputs, Path()), **{free[0]: text})
         return outcome_of((result,), result.outputs)
 
 
@@ -110,7 +113,7 @@ class ScriptedTask:
         values = file.with_inputs(inputs)
         held = agent.within(file.limits)
         if not file.turns:
-            result = await held.run(**values)
+            result = await held.run(**attach(values, agent.signature.inputs, Path()))
             return outcome_of((result,), result.outputs, unmet_of(file.expect, result.outputs, (result,)))
         session = Session(held)
         results: list[Result] = []

@@ -9,6 +9,7 @@ from datetime import datetime
 from dspy.lm15 import Message
 
 from corral.agents import Agent, Journal, JournalError, Session
+from corral.apps.inwords import in_words
 from corral.policy import Sink
 
 __all__ = ["Conversation", "Past", "find_session", "past_sessions"]
@@ -97,7 +98,7 @@ def find_session(journal: Journal, start: str) -> str:
 
 def _past(journal: Journal, id: str, turns: list[dict[str, object]]) -> Past:
     first = journal.record(str(turns[-1]["run_id"]))
-    title = " ".join(" ".join(str(value) for value in first.inputs.values()).split())
+    title = in_words(first.inputs)
     started = turns[-1]["started"]
     assert isinstance(started, float)
     return Past(id, title[:60], datetime.fromtimestamp(started), len(turns), journal.is_cut_off(turns[0]))

@@ -1,4 +1,4 @@
-"""`@path` in what a person writes: the file's text is put below it, marked as what it is."""
+"""`@path` in what a person writes: the file's text is put below it, marked as what it is, or the picture beside it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from corral.agents import quote
+from corral.agents import DefinitionError, quote
+from corral.apps.attached import PICTURES, picture
 from corral.policy import Action, Admission, Approval, ApprovalRequest, Approver, Denied, Gate
 
 __all__ = ["MENTION", "TypedConsent", "resource_of", "with_files"]
 
 MENTION = re.compile(r'(?<!\S)@(?:"([^"\n]+)"|([^\s"]+))')
 _MOST_BYTES = 100_000
+_MOST_PICTURE_BYTES = 20_000_000
 
 
-async def with_files(text: str, gate: Gate, warn: Callable[[str], None]) -> str:
-    """`text`, and below it each file that it mentions, read through `gate`. What is no file stays a word."""
+async def with_files(text: str, gate: Gate, warn: Callable[[str], None]) -> str | list[Any]:
+    """`text`, and below it each file that it mentions, read through `gate`. What is no file stays a word.
+
+    Returns:
+        A text; or, where pictures are among the files, the text and these.
+    """
     blocks: list[str] = []
+    pictures: list[Any] = []
     seen: set[Path] = set()
     for found in MENTION.finditer(text):
         named = found[1] or found[2]
@@ -31,17 +39,24 @@ async def with_files(text: str, gate: Gate, warn: Callable[[str], None]) -> str:
             continue
         seen.add(path)
         try:
-            data = await _read(path, gate)
+            is_picture = path.suffix.lower() in PICTURES
+            data = await _read(path, gate, _MOST_PICTURE_BYTES if is_picture else _MOST_BYTES)
+            if is_picture:
+                pictures.append(picture(path, data))
+                continue
         except Denied as error:
             warn(f"@{named} was not read: {error}")
         except OSError as error:
             warn(f"@{named} can't be read: {error.strerror}")
+        except DefinitionError as error:
+            warn(str(error))
         else:
             if (block := _block(named, path, data)) is None:
                 warn(f"@{named} is not text, and was left out")
             else:
                 blocks.append(block)
-    return "\n\n".join((text, *blocks))
+    whole = "\n\n".join((text, *blocks))
+    return [whole, *pictures] if pictures else whole
 
 
 def resource_of(path: Path) -> str:
@@ -76,23 +91,23 @@ def _existing(named: str) -> Path | None:
         return None
 
 
-async def _read(path: Path, gate: Gate) -> bytes:
+async def _read(path: Path, gate: Gate, most: int) -> bytes:
     resource = resource_of(path)
 
     async def effect(admission: Admission) -> bytes:
         admission.claim(resource, "read")
-        return _head(path)
+        return _head(path, most)
 
     return await gate.perform(Action(resource, "read", "agent:bench"), effect)
 
 
-def _head(path: Path) -> bytes:
+def _head(path: Path, most: int) -> bytes:
     # The path is resolved, so a link in its place now was put there since it was judged.
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
-        return file.read(_MOST_BYTES + 1)
+        return file.read(most + 1)
 
 
 def _block(named: str, path: Path, data: bytes) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from corral.agents import Model, ModelSpec
 from corral.apps.bench import Bench
@@ -56,9 +57,9 @@ class Chat:
     def has_model(self) -> bool:
         return self.conversation.agent.model is not None
 
-    async def begin(self, text: str) -> None:
-        """Make a turn of a text as it is; mentions in it are left alone."""
-        await self.conversation.session.run(text)
+    async def begin(self, task: str | list[Any]) -> None:
+        """Make a turn of a text as it is, or of a text with pictures; mentions in it are left alone."""
+        await self.conversation.session.run(task)
 
     def take_mode(self, mode: ChatMode) -> None:
         """Change the mode. For what already runs it changes what is agreed to, and the rest with the next turn."""

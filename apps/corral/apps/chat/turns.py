@@ -13,6 +13,7 @@ from corral.agents.compaction import WindowTooSmall
 from corral.apps.chat.commands import Command
 from corral.apps.chat.conversation import find_session, past_sessions
 from corral.apps.chat.state import Chat
+from corral.apps.inwords import in_words
 
 __all__ = ["go_on", "show_last", "turns"]
 
@@ -42,7 +43,7 @@ async def go_on(chat: Chat) -> None:
     run_id = session.unfinished
     if run_id is None or journal is None:
         return
-    chat.screen.echo(" ".join(str(value) for value in journal.record(run_id).inputs.values()))
+    chat.screen.echo(in_words(journal.record(run_id).inputs))
     if not chat.has_model:
         chat.screen.warn("this turn was cut off; with a model, `corral chat -c --model ...` goes on with it")
         return
