@@ -32,6 +32,7 @@ from corral.agents.signature import TaskSignature
 from corral.agents.skills import Guidance, Skills
 from corral.agents.start import Start
 from corral.agents.stream import stream_events
+from corral.agents.taskmodule import TaskModule
 from corral.agents.terms import Terms
 from corral.memory import Memory
 from corral.policy import (
@@ -59,7 +60,7 @@ _PATIENCE = 20.0
 """Seconds that an agent which is closed waits for a consolidation."""
 
 
-class Agent(dspy.Module):
+class Agent(TaskModule):
     """A task, a model, and what the model may use; every effect passes the gate.
 
     It is a DSPy module: `agent(**inputs)` and `acall` return a `dspy.Prediction`, optimisers work on `agent.predict`,
@@ -217,24 +218,6 @@ class Agent(dspy.Module):
             consolidation=wish,
         )
 
-    async def run(self, task: Any = None, /, **inputs: Any) -> Result:
-        """Run the task to its end.
-
-        Args:
-            task: The input, where there is only one; otherwise give inputs by name.
-
-        Returns:
-            Whatever it came to: limits, denials and a silent model end a run with a reason, not with an exception.
-
-        Raises:
-            DefinitionError: The inputs don't fit, or there is no model.
-        """
-        return await self.start(task, inputs, Start())
-
-    def run_sync(self, task: Any = None, /, **inputs: Any) -> Result:
-        """`run`, for code that is not async."""
-        return run_in_background(lambda: self.run(task, **inputs))
-
     def stream(self, task: Any = None, /, **inputs: Any) -> AsyncGenerator[Event]:
         """Run the task and yield what happens, text as it arrives, up to `RunFinished`.
 
@@ -250,9 +233,6 @@ class Agent(dspy.Module):
         if (trace := _dspy_settings().trace) is not None:
             trace.append((self.predict, dict(inputs), prediction))
         return prediction
-
-    def forward(self, **inputs: Any) -> dspy.Prediction:
-        return run_in_background(lambda: self.aforward(**inputs))
 
     @property
     def signature(self) -> TaskSignature:
@@ -373,18 +353,9 @@ class Agent(dspy.Module):
         """The tools; open while a run goes on, or inside `async with agent:`."""
         return self._given.kit.toolbox
 
-    def _inputs(self, task: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        signature = self.signature
-        if task is None:
-            return signature.bind(inputs)
-        if len(signature.inputs) != 1 or inputs:
-            raise DefinitionError(f"this agent takes its inputs by name: {', '.join(signature.inputs)}")
-        (name,) = signature.inputs
-        return signature.bind({name: task})
-
     async def start(self, task: Any, inputs: Mapping[str, Any], start: Start) -> Result:
         """`run`, with what a session or a stream adds to it."""
-        bound = self._inputs(task, inputs)
+        bound = self.bind(task, inputs)
         model = self._model or _current_model(self.predict)
         caller = CALLER.get()
         if caller is None:

@@ -12,12 +12,12 @@ import anyio
 import dspy
 
 from corral.agents.caller import CALLER, POOL, spending_from
-from corral.agents.door import run_in_background
 from corral.agents.errors import DefinitionError
 from corral.agents.member import Member
 from corral.agents.result import Result, StopReason
 from corral.agents.signature import TaskSignature
 from corral.agents.start import Start
+from corral.agents.taskmodule import TaskModule
 from corral.policy import Budget, BudgetExceeded, Denied, Label, Limits, Spend, Usage
 
 __all__ = ["Ask", "Part"]
@@ -57,7 +57,7 @@ class Ask:
         return [result for result in results if result is not None]
 
 
-class Part(dspy.Module):
+class Part(TaskModule):
     """Several members that answer as one. What kind of team it is, `answer` says.
 
     It is a member itself, and a DSPy module whose predictors are those of its members. Everything that they spend comes
@@ -100,33 +100,14 @@ class Part(dspy.Module):
         """What it comes to, by asking its members."""
         raise NotImplementedError
 
-    async def run(self, task: Any = None, /, **inputs: Any) -> Result:
-        """Run the task to its end; see `Agent.run`."""
-        return await self.start(task, inputs, Start())
-
-    def run_sync(self, task: Any = None, /, **inputs: Any) -> Result:
-        """`run`, for code that is not async."""
-        return run_in_background(lambda: self.run(task, **inputs))
-
     async def start(self, task: Any, inputs: Mapping[str, Any], start: Start) -> Result:
         """`run`, as a member."""
-        return await self._start(self._bind(task, inputs), Ask())
+        return await self._start(self.bind(task, inputs), Ask())
 
     async def aforward(self, **inputs: Any) -> dspy.Prediction:
         """The outputs as DSPy sees them; None for each when there was no answer."""
-        result = await self._start(self._bind(None, inputs), Ask(traced=True))
+        result = await self._start(self.bind(None, inputs), Ask(traced=True))
         return dspy.Prediction(**(result.outputs or dict.fromkeys(self.signature.outputs)))
-
-    def forward(self, **inputs: Any) -> dspy.Prediction:
-        return run_in_background(lambda: self.aforward(**inputs))
-
-    def _bind(self, task: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        if task is None:
-            return self.signature.bind(inputs)
-        (first, *more) = self.signature.inputs
-        if more or inputs:
-            raise DefinitionError(f"this team takes its inputs by name: {', '.join(self.signature.inputs)}")
-        return self.signature.bind({first: task})
 
     async def _start(self, inputs: dict[str, Any], ask: Ask) -> Result:
         caller = CALLER.get()
