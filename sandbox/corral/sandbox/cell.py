@@ -96,6 +96,8 @@ class RunningCell:
         except OSError as error:  # it has died, and nobody has told us yet
             raise SandboxGone("the session takes no variables any more") from error
         self._worker.channel.send_encoded(data)
+        if given:
+            given.keep()
 
     # What the guest says.
 

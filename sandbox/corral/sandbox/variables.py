@@ -17,7 +17,7 @@ F_ADD_SEALS, ALL_SEALS = 1033, 0b1111
 
 
 class Variables:
-    """What one cell's variables are as a request: `frame` is added to it, after `pass_on`.
+    """What one cell's variables are as a request: `frame` is added to it; `pass_on` comes before it, `keep` after it.
 
     A text that the session has got before under the same name, the very same object, is not sent again.
 
@@ -62,6 +62,9 @@ class Variables:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+
+    def keep(self) -> None:
+        """Know what the session has now. After the request: it frees what the texts replace, which takes its time."""
         self._worker.kept.update(self._texts)
 
     def _add_large(self, name: str, value: Json) -> bool:

@@ -145,6 +145,8 @@ class Session:
             link.send({**end, **report}, tail)
         except ValueError as error:  # several large values were submitted
             link.send({**end, "error": {"kind": "error", "message": f"ValueError: {error}"}}, tail)
+        if self._variables.passed:
+            self._variables.release()
 
     def _outcome(self, code: str) -> dict[str, Any]:
         try:
