@@ -60,10 +60,12 @@ class World:
 
 
 def by_turn(turns: list[Reply]) -> Any:
-    """A model whose answer depends only on how far the conversation is, as a deterministic one's would."""
+    """A model whose answer depends only on how far the conversation is, as a deterministic one's would; what was not
+    done because of a limit it proposes again."""
 
     def script(request: Request, number: int) -> Reply:
-        return turns[sum(message.role == "assistant" for message in request.messages)]
+        said = sum(message.role == "assistant" for message in request.messages)
+        return turns[said - sum("was raised" in str(message.parts) for message in request.messages)]
 
     return script
 
@@ -189,6 +191,41 @@ async def test_a_denial_stays_a_denial_when_the_run_is_resumed(tmp_path: Path) -
     assert again.ok
     assert world.done == ["look a", "look b", "bob"]
     assert "denied" in str(again.messages[4].parts[0])
+
+
+@pytest.mark.parametrize("limit", ["steps", "tool_calls", "tokens"])
+async def test_a_run_that_a_limit_ended_goes_on_after_its_last_answer_once_the_limit_is_higher(
+    tmp_path: Path, limit: str
+) -> None:
+    def script(request: Request, number: int) -> Reply:
+        if "give the final answer" in str(request.messages[-1]):
+            return Reply("What I have so far.")
+        said = sum(message.role == "assistant" for message in request.messages)
+        done = "was raised" in str(request.messages)
+        return Reply("The whole answer.") if done else Reply(calls=[Call("look", {"what": str(said)}, str(said))])
+
+    low = {"steps": 3, "tool_calls": 2, "tokens": 700}[limit]
+
+    def made(most: int, **more: Any) -> Agent:
+        lm, _ = scripted_lm(script)
+        limits = Limits(**{limit: most, "steps": 40 if limit != "steps" else most})
+        return ReAct("question -> answer", World().tools(), lm=lm, journal=journal, limits=limits, **more)
+
+    with Journal(tmp_path / "runs.sqlite3") as journal:
+        first = await made(low).run("go")
+        same = await made(low).resume(first.run_id)
+        before = journal.messages(first.run_id)
+        more = await made(30 * low).resume(first.run_id)
+        kept = journal.messages(first.run_id)
+        fork = await made(30 * low).resume(journal.fork(first.run_id, more.steps - 1))
+        less = await made(low).resume(first.run_id)
+    assert [one.reason.value for one in (first, same, less)] == [limit, limit, "done"]
+    assert first.outputs == same.outputs == {"answer": "What I have so far."}
+    assert list(same.messages) == before
+    assert (more.reason, more.outputs) == (StopReason.DONE, {"answer": "The whole answer."})
+    assert list(more.messages) == kept == list(fork.messages)
+    assert kept[: len(before)] == before
+    assert f"The limit on {limit} was raised" in str(kept[len(before)])
 
 
 @pytest.mark.parametrize("kind", ["react", "code"])

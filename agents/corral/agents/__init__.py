@@ -7,6 +7,7 @@ from corral.agents.consolidating import Consolidation
 from corral.agents.delegation import HandOff, delegate, hand_off
 from corral.agents.door import run_in_background
 from corral.agents.errors import (
+    AgentChanged,
     AgentError,
     CallsUnreadable,
     ContextOverflow,
@@ -54,6 +55,7 @@ from corral.agents.teams import BestOf, Cascade, Fallback, FanOut, Judged, Major
 __all__ = [
     "Actions",
     "Agent",
+    "AgentChanged",
     "AgentError",
     "AgentFile",
     "AnswerCache",

@@ -25,6 +25,7 @@ from corral.agents.hooks import Hook, load_plugins
 from corral.agents.journal import Journal
 from corral.agents.kit import Kit
 from corral.agents.life import Life
+from corral.agents.makeup import Makeup, bind_again
 from corral.agents.model import Model, ModelSpec
 from corral.agents.prompt import Actions, opening
 from corral.agents.result import Result
@@ -278,9 +279,11 @@ class Agent(TaskModule):
         """Go on with a run of the journal that was killed, cancelled or stopped by a limit, where it stopped.
 
         What it has recorded is not done again: not asked, not called, not approved. Calls that must not be repeated and
-        were cut off are reported to the model as unknown. The agent has to be made as it was; a limit may be higher.
+        were cut off are reported to the model as unknown. Policy, limits and model may be others; what else has changed
+        and does no harm, such as a new tool, is told in a `ResumeWarned` event.
 
         Raises:
+            AgentChanged: The signature, or a tool that recorded steps have called, is not as it was.
             DefinitionError: The agent has no journal, or the run is not one of it.
             JournalError: There is no such run, or it still goes on in a process of this machine.
         """
@@ -294,7 +297,8 @@ class Agent(TaskModule):
         start = start or Start()
         if record.previous and not start.messages:
             start.messages.extend(journal.messages(record.previous))
-        return await self.start(None, record.inputs, replace(start, resumed=record, session_id=record.session_id))
+        inputs = bind_again(self.signature, record)
+        return await self.start(None, inputs, replace(start, resumed=record, session_id=record.session_id))
 
     def within(self, limits: Limits) -> Self:
         """This agent with one budget for all of its runs; tools and sandbox are shared with it."""
@@ -381,13 +385,15 @@ class Agent(TaskModule):
         signature, predict = self.signature, self.predict
         role = Role(signature, predict.signature.instructions, predict.demos, self.actions)
         life = Life.of(terms, inputs)
+        makeup = Makeup.of(signature, role.instructions, terms.given.kit)
+        changes = life.check(makeup, self.toolbox.failures)
         assembly = Assembly(life)
         if not life.start.messages:
             life.start.messages.extend(opening(signature, role.demos))
         inputs, refused = await assembly.enter(inputs, signature)
         # What is defined wrongly is said here, before anything is written.
         loop = assembly.loop(model, role, inputs, refused)
-        life.begin(self.name, model.name, type(self).__name__, self.toolbox.failures)
+        life.begin(self.name, model.name, type(self).__name__, makeup, missing=self.toolbox.failures, changes=changes)
         assembly.border.begun()
         try:
             return await loop.run()

@@ -15,6 +15,7 @@ from dspy.lm15 import Request
 from pydantic_core import to_jsonable_python
 
 from corral.agents.collaborators import Collaborators
+from corral.agents.errors import AgentChanged
 from corral.agents.generation import Generation
 from corral.agents.model import Model
 from corral.agents.start import Start
@@ -42,11 +43,16 @@ _ONE_CALL = Spend(tool_calls=1)
 
 @dataclass
 class Below:
-    """What the runs below have cost, and which of their steps nobody knows the outcome of."""
+    """What the runs below have cost, and which of their steps nobody knows the outcome of.
+
+    Attributes:
+        changed: Why one of them can't go on: then the step has no result that could be kept.
+    """
 
     usage: Usage = field(default_factory=Usage)
     spent: Spend = field(default_factory=Spend)
     unknown: tuple[str, ...] = ()
+    changed: AgentChanged | None = None
 
     def add(self, usage: Usage, spent: Spend, unknown: tuple[str, ...] = ()) -> None:
         self.usage += usage
@@ -74,7 +80,13 @@ class Below:
         return cls(Usage(*kept["usage"]), Spend(*kept["spent"]), tuple(kept["unknown"])) if kept else cls()
 
     def beside(self, step: Any) -> Any:
-        """What is stored of a step, with this."""
+        """What is stored of a step, with this.
+
+        Raises:
+            AgentChanged: Nothing is to be stored.
+        """
+        if self.changed is not None:
+            raise self.changed
         return {**step, _KEY: self.to_json()} if self else step
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from corral.agents.errors import ReplayDiverged
+from corral.agents.errors import AgentChanged, ReplayDiverged
 from corral.agents.recorded import RecordedSteps
 from corral.agents.result import Refusal
 from corral.agents.steps import Steps
@@ -39,7 +39,7 @@ class CellHost:
         self.again = again
         self.unknown: list[str] = []
         self.denied: list[Refusal] = []
-        self.diverged: ReplayDiverged | None = None
+        self.diverged: ReplayDiverged | AgentChanged | None = None
         self._toolbox = toolbox
         self._calls = calls
         self._cell = cell
@@ -65,7 +65,7 @@ class CellHost:
                 problem=problem,
                 again=self.again,
             )
-        except ReplayDiverged as error:
+        except (ReplayDiverged, AgentChanged) as error:
             self._stop(error)
             raise
         finally:
@@ -109,6 +109,6 @@ class CellHost:
         self._stop(error)
         raise error
 
-    def _stop(self, error: ReplayDiverged) -> None:
+    def _stop(self, error: ReplayDiverged | AgentChanged) -> None:
         self.diverged = self.diverged or error
         self.scope.cancel()

@@ -12,7 +12,6 @@ from dspy.lm15 import FunctionTool
 from corral.agents.cellhost import CellHost
 from corral.agents.celloutcome import CELL, CellOutcome, check_same
 from corral.agents.effects import Effects
-from corral.agents.errors import ReplayDiverged
 from corral.agents.media import showable
 from corral.agents.recorded import RecordedSteps
 from corral.agents.result import Refusal
@@ -183,7 +182,7 @@ class Cells:
             if host.diverged is not None and not host.again:
                 raise host.diverged
             return self._told(execution, host)
-        if isinstance(host.diverged, ReplayDiverged):
+        if host.diverged is not None:
             raise host.diverged
         stopped = "the cell was stopped: it went on calling after it was refused"
         unknown, denied = tuple(host.unknown), tuple(host.denied)

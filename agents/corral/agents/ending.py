@@ -93,6 +93,10 @@ class Progress:
         self.reason, self.detail = None, ""
         self.repairs += 1
 
+    def reopen(self) -> None:
+        """It goes on: the limit that ended it is higher by now."""
+        self.reason, self.outputs, self.detail = None, None, ""
+
     def finish_with(self, text: str) -> str | None:
         """End with plain text where it is a whole answer; else what the model is to be told."""
         try:

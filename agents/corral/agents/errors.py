@@ -2,6 +2,7 @@
 
     AgentError
     ├── DefinitionError       an agent, a model or a limit is defined wrongly; the user must mend it
+    │   └── AgentChanged      a run can't be resumed by an agent that is made otherwise; has what changed
     ├── ModelError            the model could not be asked; has what its server said
     │   ├── ContextOverflow   the prompt is longer than the model's context window; has the window, if it was said
     │   ├── ToolsUnsupported  the model or its server takes no function calls
@@ -15,6 +16,7 @@ What a tool or a cell did wrong is told to the model and is no error here. A run
 """
 
 __all__ = [
+    "AgentChanged",
     "AgentError",
     "CallsUnreadable",
     "ContextOverflow",
@@ -33,6 +35,29 @@ class AgentError(Exception):
 
 class DefinitionError(AgentError):
     """Something about the agent is defined wrongly; the message says what, and what would be right."""
+
+
+class AgentChanged(DefinitionError):
+    """A run can't be resumed by this agent: recorded steps need what it was made of when they were taken.
+
+    Attributes:
+        changes: What is no more as it was, a sentence each.
+        step: The last step that does not need any of it, 0 for none: a fork there can be resumed. None where none can.
+    """
+
+    def __init__(self, run_id: str, agent: str, changes: tuple[str, ...], step: int | None = None) -> None:
+        super().__init__(run_id, agent, changes, step)
+        self.run_id = run_id
+        self.agent = agent
+        self.changes = changes
+        self.step = step
+
+    def __str__(self) -> str:
+        fork = "" if self.step is None else f", or resume a fork of the run at step {self.step}"
+        return (
+            f"the run {self.run_id} can't go on with the agent {self.agent!r} as it is now: "
+            f"{'; '.join(self.changes)}. Make it as it was{fork}"
+        )
 
 
 class ModelError(AgentError):

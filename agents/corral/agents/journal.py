@@ -16,7 +16,17 @@ from dspy.lm15 import Message
 from corral.agents.codec import message_from_json
 from corral.agents.errors import JournalError
 from corral.agents.lineage import delegated, forget_below, heads
-from corral.agents.records import Opening, RunRecord, StoredStep, delete_runs, read_record, read_traces
+from corral.agents.makeup import Used
+from corral.agents.records import (
+    MADE,
+    Opening,
+    RunRecord,
+    StoredStep,
+    delete_runs,
+    read_record,
+    read_traces,
+    read_used,
+)
 from corral.agents.schema import SCHEMA_VERSION
 from corral.agents.writer import Change, StepRow, Writer
 from corral.policy import Event, RunFinished, Traces
@@ -140,6 +150,15 @@ class Journal:
     def delegated_by(self, run_id: str) -> str | None:
         """The run that delegated this one, if one did."""
         return delegated(self._read, run_id).get(run_id)
+
+    def used(self, run_id: str) -> Used:
+        """What the recorded steps of a run need of its agent."""
+        return read_used(run_id, self._read)
+
+    def remade(self, run_id: str, made: Mapping[str, Any]) -> None:
+        """Keep that a run goes on with an agent that is made so."""
+        change = "UPDATE runs SET opening = json_set(opening, ?, json(?)) WHERE run_id = ?"
+        self._writer.put(lambda connection: connection.execute(change, (f"$.{MADE}", json.dumps(made), run_id)))
 
     def begin(self, opening: Opening) -> None:
         """Keep what a run starts from, ahead of its first event."""

@@ -37,6 +37,10 @@ class Kit:
         return provider
 
     @property
+    def runs_code(self) -> bool:
+        return self._needs_sandbox
+
+    @property
     def given_sandbox(self) -> Literal["auto", "docker", "linux", "monty"]:
         """What was asked for, as files name it."""
         name = self._given.name if self._given is not None else "auto"

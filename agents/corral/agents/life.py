@@ -12,15 +12,16 @@ from pydantic_core import to_jsonable_python
 
 from corral.agents.additions import added
 from corral.agents.caller import Caller
-from corral.agents.errors import JournalError
+from corral.agents.errors import AgentChanged, JournalError
 from corral.agents.journal import Journal
+from corral.agents.makeup import Makeup
 from corral.agents.media import media_as_json
 from corral.agents.recorded import ContinuedEmitter, RecordedApprover, RecordedSteps
 from corral.agents.records import SINCE, TRACES, Opening, RunRecord
 from corral.agents.start import Start
 from corral.agents.steps import InlineSteps, Steps
 from corral.agents.terms import Terms
-from corral.policy import Approver, Emitter, Gate, RunStarted, Sink, SourceFailed, Traces
+from corral.policy import Approver, Emitter, Gate, ResumeWarned, RunStarted, Sink, SourceFailed, Traces
 
 __all__ = ["Life"]
 
@@ -118,14 +119,58 @@ class Life:
             return approver
         return RecordedApprover(approver, self.steps)
 
-    def begin(self, agent: str, model: str, kind: str, missing: Mapping[str, str]) -> None:
-        """Note that the run begins, or goes on, and which sources of tools are `missing`, and why."""
+    def check(self, makeup: Makeup, failures: Mapping[str, str]) -> tuple[str, ...]:
+        """What has changed of the agent since the run began, where that does no harm.
+
+        Args:
+            failures: What of the agent's tools can't be used now, by name.
+
+        Raises:
+            AgentChanged: It can't go on so.
+        """
+        if self.journal is None or (record := self.start.resumed) is None:
+            return ()
+        before = Makeup.from_json(record.made)
+        missing, since = makeup.missing(before, self.journal.used(record.run_id))
+        if not missing:
+            return () if before is None else makeup.changes(before)
+        caller = self.terms.caller
+        step = since - 1 if caller is None else None
+        error = AgentChanged(record.run_id, record.agent, (*missing, *failures.values()), step)
+        if caller is not None:
+            caller.below.changed = error
+        raise error
+
+    def begin(
+        self,
+        agent: str,
+        model: str,
+        kind: str,
+        makeup: Makeup,
+        *,
+        missing: Mapping[str, str],
+        changes: tuple[str, ...] = (),
+    ) -> None:
+        """Note that the run begins, or goes on.
+
+        Args:
+            missing: Sources of tools that could not be opened, and why.
+            changes: What of the agent is not as it was when the run began.
+        """
         start = self.start
         if self.journal is not None and start.resumed is None:
             before = start.messages[self.heard :]
             traces = self._traces_to_keep() if start.session_id is not None else None
             self.journal.begin(
-                Opening(self.run_id, self.inputs, tuple(before), start.session_id, start.previous, traces)
+                Opening(
+                    self.run_id,
+                    self.inputs,
+                    tuple(before),
+                    start.session_id,
+                    start.previous,
+                    traces,
+                    makeup.to_json(),
+                )
             )
         caller = self.terms.caller
         above = (caller.run_id, caller.step) if caller is not None else (None, None)
@@ -141,6 +186,9 @@ class Life:
         )
         for source, problem in missing.items():
             self.emitter.emit(SourceFailed(source=source, problem=problem))
+        if changes and self.journal is not None:
+            self.journal.remade(self.run_id, makeup.to_json())
+            self.emitter.emit(ResumeWarned(changes=changes))
 
     def _traces_to_keep(self) -> dict[str, Any]:
         """As JSON; where the run goes on from another of the journal, only what came since."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -102,6 +102,7 @@ class Loop:
         self._task = task
         self._border = border
         self._refusals = 0
+        self._raised: StopReason | None = None
         self._budget = effects.gate.budget
         self._native = model.native_tools
         self._offer = offers(self._native)
@@ -165,13 +166,19 @@ class Loop:
     async def _step(self) -> None:
         progress = self._progress
         again = self._effects.steps.recorded(f"model/{progress.steps + 1}") is not None
+        reached = self._effects.steps.recorded(f"limit/{progress.steps + 1}")
         if await self._acting.news():
             self._offer_anew()
         plan = self._allowance.plan(self._talk.messages, again=again)
-        if plan.last is not None:
-            self._warn(plan.last)
+        if again or reached:
+            plan = replace(plan, last=StopReason(reached[0]) if reached else None)
         progress.steps += 1
         self._emitter.emit(StepStarted(step=progress.steps))
+        if self._raised is not None:
+            self._talk.add(Message.user(f"The limit on {self._raised.value} was raised: go on with the task."))
+            self._raised = None
+        if plan.last is not None:
+            await self._warn(plan.last)
         generation = await self._answer(plan, again)
         if generation is None:
             return
@@ -186,10 +193,28 @@ class Loop:
                 answers = self._acting.refuse(proposals, f"not done: the limit on {plan.last.value} is reached")
                 self._talk.add(self._offer.protocol.results(answers))
             progress.finish_at(plan.last, text, proposals)
+            if reached and progress.reason is plan.last and self._is_raised(plan.last, reached[1]):
+                progress.reopen()
+                self._raised = plan.last
         elif proposals:
             await self._act(proposals)
         elif (problem := progress.finish_with(text)) is not None:
             self._talk.add(Message.user(problem))
+
+    def _is_raised(self, limit: StopReason, before: float | None) -> bool:
+        """Whether a resumed run can go on where this limit, at `before`, had ended it; or whether it did already."""
+        if self._effects.steps.recorded(f"model/{self._progress.steps + 1}") is not None:
+            return True
+        cap = self._cap(limit)
+        if before is not None and cap is not None and cap <= before:
+            return False
+        try:
+            return self._allowance.plan(self._talk.messages).last is None
+        except BudgetExceeded:
+            return False
+
+    def _cap(self, limit: StopReason) -> float | None:
+        return getattr(self._budget.limits, limit.value)
 
     def _quotes(self, proposal: Proposal) -> bool:
         """Whether the model only repeats in its text what it was given to read: quoting a call must not be calling."""
@@ -316,16 +341,17 @@ class Loop:
             config=self._model.config(**changes),
         )
 
-    def _warn(self, limit: StopReason) -> None:
-        """Tell the model that its next answer is the last."""
+    async def _warn(self, limit: StopReason) -> None:
+        """Tell the model that its next answer is the last; it was also if the run is resumed with more."""
+        cap = self._cap(limit)
+        await self._effects.steps.record(f"limit/{self._progress.steps}", [limit.value, cap])
         spent: Mapping[str, float] = {
-            "steps": self._progress.steps,
+            "steps": self._progress.steps - 1,
             "tool_calls": self._budget.spent.tool_calls,
             "tokens": self._budget.spent.tokens,
             "cost_usd": self._budget.spent.cost_usd,
             "seconds": self._budget.seconds_spent(),
         }
-        cap = getattr(self._budget.limits, limit.value)
         self._emitter.emit(BudgetWarned(limit=limit.value, spent=spent[limit.value], cap=cap or 0.0))
         how = "Answer with text only." if self._progress.signature.text_output else f"Call {SUBMIT} now."
         self._talk.add(

@@ -21,6 +21,7 @@ from corral.policy import (
     Emitter,
     Event,
     Label,
+    ResumeWarned,
     RunFinished,
     RunStarted,
     Sink,
@@ -123,7 +124,9 @@ class RecordedApprover:
 
 _APPROVAL: Codec[Approval] = json_codec(Approval)
 
-_NOT_AGAIN: frozenset[type[Event]] = frozenset((RunStarted, RunFinished, TextDelta, ApprovalAsked, ApprovalGiven))
+_NOT_AGAIN: frozenset[type[Event]] = frozenset(
+    (RunStarted, RunFinished, ResumeWarned, TextDelta, ApprovalAsked, ApprovalGiven)
+)
 """Events that a replay does not bring about a second time, or that should stand twice."""
 
 

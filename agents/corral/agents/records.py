@@ -15,13 +15,27 @@ from dspy.lm15 import Message
 from corral.agents.additions import joined
 from corral.agents.codec import message_from_json, message_to_json
 from corral.agents.errors import JournalError
+from corral.agents.makeup import Used
 from corral.agents.owner import running_process
 from corral.policy import Traces
 
-__all__ = ["SINCE", "TRACES", "Opening", "RunRecord", "StoredStep", "delete_runs", "read_record", "read_traces"]
+__all__ = [
+    "MADE",
+    "SINCE",
+    "TRACES",
+    "Opening",
+    "RunRecord",
+    "StoredStep",
+    "delete_runs",
+    "read_record",
+    "read_traces",
+    "read_used",
+]
 
 TRACES = "traces"
 """The step that keeps what a run of a session had read at its end."""
+MADE = "made"
+"""What a run's opening says of the agent."""
 SINCE = "since"
 """The one key of what was kept as an addition to the run before."""
 
@@ -43,6 +57,7 @@ class Opening:
         messages: The conversation before it that no earlier run of the journal holds; the run's own events do.
         previous: The run whose conversation this one goes on from.
         traces: What that conversation had read, as JSON: whole, or what came since the run `previous`.
+        made: What its agent is made of, as JSON.
     """
 
     run_id: str
@@ -51,6 +66,7 @@ class Opening:
     session_id: str | None = None
     previous: str | None = None
     traces: Mapping[str, Any] | None = None
+    made: Mapping[str, Any] | None = None
 
     def insert(self, connection: sqlite3.Connection) -> None:
         opening: dict[str, Any] = {
@@ -59,6 +75,8 @@ class Opening:
         }
         if self.traces is not None:
             opening["traces"] = self.traces
+        if self.made is not None:
+            opening[MADE] = self.made
         connection.execute(
             "INSERT INTO runs (run_id, agent, kind, model, started, session_id, previous, opening) "
             "VALUES (?, '', '', '', 0, ?, ?, ?)",
@@ -75,6 +93,7 @@ class RunRecord:
         last_seq: The number of the last one.
         seconds: How long it ran, the time between a crash and a resume left out.
         alive: The process that runs it now, as far as this host can tell; None if none does.
+        made: What its agent was made of, as JSON; None where nobody wrote it down.
     """
 
     run_id: str
@@ -91,6 +110,7 @@ class RunRecord:
     seconds: float
     alive: int | None
     traces: Traces = field(default_factory=Traces)
+    made: Any = None
 
     def check_over(self) -> None:
         """Raises JournalError while a process runs it."""
@@ -127,7 +147,35 @@ def read_record(path: Path, run_id: str, read: Callable[..., list[sqlite3.Row]])
         seconds=_seconds(times),
         alive=running_process(row["owner"]) if row["finished"] is None else None,
         traces=_opened_with(row, opening.get("traces"), read) if row["session_id"] is not None else Traces(),
+        made=opening.get(MADE),
     )
+
+
+def read_used(run_id: str, read: Callable[..., list[sqlite3.Row]]) -> Used:
+    """What the recorded steps of a run need of its agent."""
+    rows = read(
+        "SELECT type, json_extract(data, '$.step') AS step, json_extract(data, '$.tool') AS tool, "
+        "json_extract(data, '$.outcome') AS outcome FROM events WHERE run_id = ? "
+        "AND type IN ('StepStarted', 'ModelCalled', 'ToolCalled', 'ToolReturned', 'CellStarted') ORDER BY seq",
+        run_id,
+    )
+    answered, step, code = False, 1, None
+    called: dict[str, int] = {}
+    there: set[str] = set()
+    for row in rows:
+        match row["type"]:
+            case "StepStarted":
+                step = row["step"]
+            case "ModelCalled":
+                answered = True
+            case "ToolCalled":
+                called.setdefault(row["tool"], step)
+            case "ToolReturned":
+                there.update([row["tool"]] if row["outcome"] != "error" else [])
+            case _:
+                code = code or step
+    tools = {name: at for name, at in called.items() if name in there}
+    return Used(answered, tools, {name: at for name, at in called.items() if name not in there}, code)
 
 
 def read_traces(run_id: str, read: Callable[..., list[sqlite3.Row]]) -> Traces:

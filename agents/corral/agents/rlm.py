@@ -22,6 +22,7 @@ from corral.agents.errors import AgentError, DefinitionError, JournalError
 from corral.agents.guards import Refused
 from corral.agents.interpreter import instructions, read_execution
 from corral.agents.life import Life
+from corral.agents.makeup import Makeup
 from corral.agents.model import Model
 from corral.agents.prompt import Actions
 from corral.agents.result import Result, StopReason
@@ -62,13 +63,15 @@ class RLM(Agent):
     async def _run(self, model: Model, inputs: dict[str, Any], terms: Terms) -> Result:
         if terms.start.resumed is not None:
             raise DefinitionError("an RLM can't be resumed: its calls have no order of their own")
+        role = Role(self.signature, self.predict.signature.instructions, (), self.actions)
         given, life = terms.given, Life.of(terms, inputs)
         assembly = Assembly(life)
         effects = assembly.effects
         inputs, refused = await assembly.enter(inputs, self.signature)
-        life.begin(self.name, model.name, type(self).__name__, self.toolbox.failures)
+        makeup = Makeup.of(role.signature, role.instructions, given.kit)
+        life.begin(self.name, model.name, type(self).__name__, makeup, missing=self.toolbox.failures)
         assembly.border.begun()
-        assembly.introduce(Role(self.signature, self.predict.signature.instructions, (), self.actions), inputs)
+        assembly.introduce(role, inputs)
         progress = Progress(self.signature)
         bridge = _Bridge(effects, life.emitter, progress, asyncio.get_running_loop())
         interpreters = _Interpreters(bridge, given.kit.sandbox, given.cell_timeout)

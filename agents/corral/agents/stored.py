@@ -13,12 +13,26 @@ __all__ = [
     "OBSERVATION",
     "RECEIPT",
     "RECOLLECTIONS",
+    "bad_call_from_json",
+    "bad_call_to_json",
     "refusal_from_json",
     "refusal_to_json",
 ]
 
 _REFUSED = "refused"
 """The one key of a recorded refusal; no codec here uses it."""
+_BAD_CALL = "bad_call"
+"""The one key of a recorded call that could not be made: the tools may be others when the run is resumed."""
+
+
+def bad_call_to_json(said: str) -> dict[str, Any]:
+    """What the model was told of a call that could not be made."""
+    return {_BAD_CALL: said}
+
+
+def bad_call_from_json(data: Any) -> str | None:
+    """What it was told then, or None if the step is something else."""
+    return cast("dict[str, Any]", data).get(_BAD_CALL) if isinstance(data, dict) else None
 
 
 def refusal_to_json(error: Denied | BudgetExceeded) -> dict[str, Any]:

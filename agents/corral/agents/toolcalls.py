@@ -10,6 +10,7 @@ from corral.agents.effects import Effects
 from corral.agents.errors import UnknownOutcome
 from corral.agents.reports import CallReports
 from corral.agents.result import Refusal
+from corral.agents.stored import bad_call_from_json, bad_call_to_json
 from corral.policy import BudgetExceeded, Denied, Emitter, Label, ToolCalled, ToolReturned
 from corral.tools import Artifacts, BadArguments, Media, Observation, Tool, Toolbox, reporting
 
@@ -37,6 +38,10 @@ class Outcome:
     @property
     def is_error(self) -> bool:
         return self.kind != "ok"
+
+
+class _BadCall(Exception):
+    """There is nothing to be called; the text tells the model why."""
 
 
 class ToolCalls:
@@ -119,16 +124,20 @@ class ToolCalls:
     async def _attempt(
         self, tool: Tool | None, name: str, arguments: Any, step: str, cell: str | None, problem: str, again: bool
     ) -> Outcome:
-        if problem:
-            return _refused("error", problem)
-        if tool is None:
-            near = self._toolbox.suggest(name)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            return _refused("error", f"there is no tool named {name!r}{hint}")
         try:
-            checked = tool.check(arguments)
+            kept = None if cell is not None else self._effects.steps.recorded(step)
+            if (said := bad_call_from_json(kept)) is not None:
+                return _refused("error", said)
+            if problem:
+                raise _BadCall(problem)
+            if tool is None:
+                raise _BadCall(self._unknown(name))
+            # What was called before a resume was checked then; the tool may take something else by now.
+            checked = tool.check(arguments) if kept is None else arguments
             observation = await self._effects.tools.call(tool, checked, step, again=cell if again else None)
-        except BadArguments as error:
+        except (_BadCall, BadArguments) as error:
+            if cell is None:
+                await self._effects.steps.record(step, bad_call_to_json(str(error)))
             return _refused("error", str(error))
         except Denied as error:
             return replace(_refused("denied", str(error)), denied=Refusal.of(error))
@@ -137,6 +146,11 @@ class ToolCalls:
         except UnknownOutcome as error:
             return _refused("unknown", str(error))
         return self._observed(tool, observation, cell)
+
+    def _unknown(self, name: str) -> str:
+        near = self._toolbox.suggest(name)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        return f"there is no tool named {name!r}{hint}"
 
     def _observed(self, tool: Tool, observation: Observation, cell: str | None) -> Outcome:
         for found in self._toolbox.found_by(tool, observation):

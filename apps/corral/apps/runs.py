@@ -103,8 +103,8 @@ def export(runs: tuple[str, ...], everything: bool, output: Path | None) -> None
 def resume(ctx: click.Context, run: str, **options: Any) -> None:
     """Go on with RUN, which was killed, interrupted or stopped by a limit, where it stopped.
 
-    Give the flags that it was started with; a limit may be higher. What it has recorded is not asked, called or
-    approved again; calls that must not be repeated and were cut off are told to the model as unknown.
+    Give the flags that it was started with; policy, limits and model may be others. What it has recorded is not asked,
+    called or approved again; calls that must not be repeated and were cut off are told to the model as unknown.
     """
     from corral.apps.report import print_outcome, status_of
     from corral.apps.run import perform
@@ -235,6 +235,8 @@ def _line(event: dict[str, Any]) -> str | None:
             return f"  ? {'yes' if event['granted'] else 'no'} from {event['by']} {event['reason']}".rstrip()
         case "SourceFailed":
             return f"  ! without {event['source']}: {event['problem']}"
+        case "ResumeWarned":
+            return f"  ! the agent is not as it was: {'; '.join(event['changes'])}"
         case "Intervened":
             return f"  ! {event['by']}, {event['point']}: {event['outcome']} {event['reason']}".rstrip()
         case "RunFinished":

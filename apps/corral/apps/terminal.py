@@ -14,6 +14,7 @@ from corral.policy import (
     CellStarted,
     Event,
     Intervened,
+    ResumeWarned,
     ToolCalled,
     ToolReturned,
 )
@@ -71,6 +72,8 @@ def _line(event: Event) -> str | None:
             return f"  asks: {event.verb} {event.resource}"
         case Intervened():
             return f"  {event.by}, {event.point}: {event.outcome} {event.reason}".rstrip()
+        case ResumeWarned():
+            return f"  the agent is not as it was: {'; '.join(event.changes)}"
         case BudgetWarned():
             return f"  limit reached: {event.limit}"
         case _:

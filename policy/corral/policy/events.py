@@ -25,6 +25,7 @@ __all__ = [
     "ModelCalled",
     "Recalled",
     "Remembered",
+    "ResumeWarned",
     "RunFinished",
     "RunStarted",
     "ServerLogged",
@@ -103,6 +104,13 @@ class RunStarted(Event):
     inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     parent_run_id: str | None = None
     parent_step: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeWarned(Event):
+    """A run goes on with an agent that is not all that it was when it began; each of `changes` says what."""
+
+    changes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from corral.policy import (
     Intervened,
     ModelCalled,
     Recalled,
+    ResumeWarned,
     RunFinished,
     RunStarted,
     ServerLogged,
@@ -148,6 +149,8 @@ class Screen:
                     self.say(f"{event.server} logs: {event.text}", "dim")
             case Intervened():
                 self.warn(f"{event.by}, {event.point}: {event.outcome} {event.reason}".rstrip())
+            case ResumeWarned():
+                self.warn(f"the agent is not as it was: {'; '.join(event.changes)}")
             case BudgetWarned():
                 self.warn(f"the limit on {event.limit} is reached")
             case RunFinished():
