@@ -222,6 +222,6 @@ async def test_a_picture_is_kept_as_one(perform: Perform) -> None:
     with plain(Answer(kind="image/png", body=b"\x89PNG")) as server:
         async with Toolbox(load_openapi("api", document, base_url=server.url)) as box:
             seen = await perform(box["api_x"], {})
-    assert seen.text == "[image/png, 4 B]"
-    (content,) = seen.contents
-    assert (content.type, content.mime_type, content.data) == ("image", "image/png", "iVBORw==")
+    assert seen.text == "[image image/png, 4 B]"
+    (media,) = seen.media
+    assert (media.media_type, media.data) == ("image/png", "iVBORw==")

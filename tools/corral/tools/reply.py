@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -53,19 +52,7 @@ class Reply:
             text = f"[{self.kind or 'content of unknown type'}, {len(self.content)} B]"
         if self.is_cut:
             text += f"\n[cut: the answer is longer than {len(self.content)} B]"
-        return Observation(text, structured, False, label, self._contents())
-
-    def _contents(self) -> tuple[Any, ...]:
-        """A picture or a sound as MCP's servers give them; nothing of any other kind, nor of one that was cut."""
-        family = self.kind.partition("/")[0]
-        if self.is_cut or family not in ("image", "audio"):
-            return ()
-        from mcp_types import AudioContent, ImageContent  # not quick to import
-
-        data = base64.b64encode(self.content).decode()
-        if family == "image":
-            return (ImageContent(type="image", data=data, mime_type=self.kind),)
-        return (AudioContent(type="audio", data=data, mime_type=self.kind),)
+        return Observation(text, structured, False, label)
 
     def _explain(self, structured: Json | None) -> str:
         said = f"HTTP {self.status} {self.reason}".strip()
