@@ -80,7 +80,7 @@ async def test_a_container_that_its_sessions_used_up_overflows_too(docker_image:
 
 async def test_a_ready_session_that_died_is_not_handed_out(docker_image: None) -> None:
     async with DockerProvider() as provider, await provider.open() as sandbox:
-        place = provider._pool._places[Limits(), ""][0]  # pyright: ignore[reportPrivateUsage]
+        place = (await provider._pools.here())._places[Limits(), ""][0]  # pyright: ignore[reportPrivateUsage]
         with anyio.fail_after(5):
             while not place._ready:  # pyright: ignore[reportPrivateUsage]
                 await anyio.lowlevel.checkpoint()
@@ -96,7 +96,7 @@ async def test_no_session_is_made_ready_while_others_are_being_taken(
 ) -> None:
     monkeypatch.setattr(pool, "BREATH", 1.0)
     async with DockerProvider(sizes=Sizes(ready=3)) as provider, await provider.open():
-        place = provider._pool._places[Limits(), ""][0]  # pyright: ignore[reportPrivateUsage]
+        place = (await provider._pools.here())._places[Limits(), ""][0]  # pyright: ignore[reportPrivateUsage]
         with anyio.fail_after(10):
             while len(place._ready) < 3:  # pyright: ignore[reportPrivateUsage]
                 await anyio.lowlevel.checkpoint()
@@ -112,7 +112,7 @@ async def test_a_warm_container_is_taken_for_a_new_key(docker_image: None) -> No
     async with DockerProvider(sizes=Sizes(warm=1)) as provider:
         with anyio.fail_after(20):
             await provider.open()
-            warm = provider._pool._warm[Limits()]  # pyright: ignore[reportPrivateUsage]
+            warm = (await provider._pools.here())._warm[Limits()]  # pyright: ignore[reportPrivateUsage]
             while not warm:
                 await anyio.lowlevel.checkpoint()
             id = warm[0].container.id[:12]
@@ -138,7 +138,7 @@ async def test_many_sessions_opened_at_once_are_all_there(docker_image: None) ->
 
 async def test_a_ready_session_has_no_trace_of_having_been_made_ready(docker_image: None) -> None:
     async with DockerProvider() as provider, await provider.open():
-        place = provider._pool._places[Limits(), ""][0]  # pyright: ignore[reportPrivateUsage]
+        place = (await provider._pools.here())._places[Limits(), ""][0]  # pyright: ignore[reportPrivateUsage]
         with anyio.fail_after(5):
             while not place._ready:  # pyright: ignore[reportPrivateUsage]
                 await anyio.lowlevel.checkpoint()

@@ -115,8 +115,9 @@ class Channel:
     def close(self) -> None:
         if self.closed:
             return
-        self._read(False)
-        self._loop.remove_writer(self._sock)
+        if not self._loop.is_closed():
+            self._read(False)
+            self._loop.remove_writer(self._sock)
         self.closed = True
         self._sock.close()
 

@@ -21,7 +21,8 @@ from corral.sandbox.flags import CHECKPOINT_BYTES, Settings, container_config, h
 from corral.sandbox.housing import Terms
 from corral.sandbox.image import IMAGE, image_name
 from corral.sandbox.packages import Packages
-from corral.sandbox.pool import Pool, Sizes
+from corral.sandbox.pool import Sizes
+from corral.sandbox.pools import Pools
 from corral.sandbox.sandbox import Limits, SandboxSpec
 from corral.sandbox.session import DockerSandbox
 
@@ -78,7 +79,7 @@ class DockerProvider:
         if packages is not None:
             packages.check()
         self._engine: Engine | None = None
-        self._pool = Pool(self._start, sizes or Sizes())
+        self._pools = Pools(self._start, sizes or Sizes())
 
     @property
     def name(self) -> str:
@@ -108,7 +109,7 @@ class DockerProvider:
 
     async def open(self, spec: SandboxSpec | None = None) -> DockerSandbox:
         spec = spec or SandboxSpec()
-        place, worker = await self._pool.enter(spec)
+        place, worker = await (await self._pools.here()).enter(spec)
         return DockerSandbox(place, worker, spec)
 
     async def _start(self, limits: Limits, label: str) -> Container:
@@ -166,7 +167,7 @@ class DockerProvider:
 
     async def close(self) -> None:
         with anyio.CancelScope(shield=True):
-            await self._pool.close()
+            await self._pools.close()
         if self._engine is not None:
             self._engine.close()
             self._engine = None

@@ -22,7 +22,8 @@ from corral.sandbox.container import Container
 from corral.sandbox.errors import SandboxUnavailable
 from corral.sandbox.flags import CHECKPOINT_BYTES, Settings, boot
 from corral.sandbox.housing import Terms
-from corral.sandbox.pool import Pool, Sizes
+from corral.sandbox.pool import Sizes
+from corral.sandbox.pools import Pools
 from corral.sandbox.sandbox import Limits, SandboxSpec
 from corral.sandbox.session import DockerSandbox
 
@@ -62,7 +63,7 @@ class LinuxProvider:
         self._settings = Settings("", frozenset(), None, CHECKPOINT_BYTES if checkpoints else 0)
         self._bubblewrap = bubblewrap
         self._housing: Processes | None = None
-        self._pool = Pool(self._start, Sizes(ready=0, sessions=1))
+        self._pools = Pools(self._start, Sizes(ready=0, sessions=1))
 
     @property
     def name(self) -> str:
@@ -88,7 +89,7 @@ class LinuxProvider:
         spec = spec or SandboxSpec()
         # A key for each session: containers of one are never shared, and end with it.
         alone = replace(spec, trust=secrets.token_hex(8))
-        place, worker = await self._pool.enter(alone)
+        place, worker = await (await self._pools.here()).enter(alone)
         return LinuxSandbox(place, worker, spec)
 
     async def _start(self, limits: Limits, label: str) -> Container:
@@ -101,7 +102,7 @@ class LinuxProvider:
 
     async def close(self) -> None:
         with anyio.CancelScope(shield=True):
-            await self._pool.close()
+            await self._pools.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -123,7 +123,7 @@ class Place:
         await self.container.close()
 
     async def _stop_filling(self) -> None:
-        if self._filling is not None:
+        if self._filling is not None and not self._filling.done():
             self._filling.cancel()
             await asyncio.wait([self._filling])
 
