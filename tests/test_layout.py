@@ -30,7 +30,11 @@ def test_a_room_is_typed_and_says_what_it_is_for(room: str) -> None:
 
 def test_the_lower_rooms_import_nothing_heavy() -> None:
     loaded = run(
-        "import sys, corral.policy, corral.tools, corral.sandbox, corral.memory\n"
+        "import sys\n"
+        "from corral.policy import *\n"
+        "from corral.tools import *\n"
+        "from corral.sandbox import *\n"
+        "from corral.memory import *\n"
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )
     assert not HEAVY & set(loaded.split())
@@ -42,7 +46,12 @@ def test_importing_reads_no_environment_and_opens_nothing(tmp_path: Path) -> Non
         "def refuse(*a, **k): raise AssertionError('not at import')\n"
         "socket.socket.connect = socket.create_connection = refuse\n"
         "os.mkdir = os.makedirs = refuse\n"
-        "import corral.policy, corral.tools, corral.sandbox, corral.memory, corral.agents, corral.apps.main\n"
+        "from corral.policy import *\n"
+        "from corral.tools import *\n"
+        "from corral.sandbox import *\n"
+        "from corral.memory import *\n"
+        "from corral.agents import *\n"
+        "import corral.apps.main\n"
         "print('corral.apps.run' in sys.modules)"
     )
     # DSPy itself makes its cache folder when it is imported; ours must not add to it.

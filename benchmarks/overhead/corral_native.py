@@ -1,6 +1,6 @@
 """Corral's ReAct with native function calls, for a harness that drives `setup(base_url) -> run(prompt)`."""
 
-MODE, IMPORT, VENV = "async", "import corral.agents", "corral"
+MODE, IMPORT, VENV = "async", "from corral.agents import ReAct", "corral"
 
 from bench import astep
 

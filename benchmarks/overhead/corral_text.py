@@ -1,6 +1,6 @@
 """Corral's ReAct with the text protocol, for models that can't call functions."""
 
-MODE, IMPORT, VENV = "async", "import corral.agents", "corral"
+MODE, IMPORT, VENV = "async", "from corral.agents import ReAct", "corral"
 
 import sys
 from pathlib import Path

@@ -283,7 +283,7 @@ async def test_forgetting_goes_on_while_others_write(folder: Path) -> None:
 IMPORTS = """
 import os, sys
 before = set(os.listdir("."))
-import corral.memory
+from corral.memory import *
 heavy = {"mem0", "numpy", "dspy", "mcp", "docker", "httpx"} & set(sys.modules)
 assert not heavy, heavy
 assert set(os.listdir(".")) == before

@@ -12,7 +12,7 @@ def refuse(event, args):
 
 import anyio, asyncio
 sys.addaudithook(refuse)
-import corral.sandbox
+from corral.sandbox import *
 print(sorted(name for name in ("docker", "pydantic_monty", "dspy", "mcp", "mem0") if name in sys.modules))
 """
 

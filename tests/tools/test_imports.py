@@ -8,7 +8,8 @@ import sys
 
 def test_importing_the_room_is_light_and_silent() -> None:
     code = (
-        "import sys, corral.tools;"
+        "import sys\n"
+        "from corral.tools import *\n"
         "heavy = {'mcp', 'mcp_types', 'httpx', 'httpx2', 'authlib', 'jsonschema', 'dspy', 'docker', 'mem0'};"
         "heavy &= set(sys.modules);"
         "sys.exit(f'imports {sorted(heavy)}' if heavy else 0)"

@@ -7,7 +7,7 @@ from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import dspy
 from pydantic import SecretStr
@@ -35,7 +35,6 @@ from corral.agents.start import Start
 from corral.agents.stream import stream_events
 from corral.agents.taskmodule import TaskModule
 from corral.agents.terms import Terms
-from corral.memory import Memory
 from corral.policy import (
     Approver,
     Audit,
@@ -51,8 +50,12 @@ from corral.policy import (
     Policy,
     Sink,
 )
-from corral.sandbox import SandboxProvider
-from corral.tools import Artifacts, MCPServer, Tool, Toolbox, ToolSource
+from corral.tools import Artifacts, Tool, Toolbox, ToolSource
+
+if TYPE_CHECKING:
+    from corral.memory import Memory
+    from corral.sandbox import SandboxProvider
+    from corral.tools import MCPServer
 
 __all__ = ["Agent", "CodeAct", "ReAct", "Start"]
 

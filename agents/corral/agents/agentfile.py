@@ -7,11 +7,13 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+import corral.sandbox
+import corral.tools
 from corral.agents.agent import Agent, CodeAct, ReAct
 from corral.agents.consolidating import Consolidation, model_of
 from corral.agents.definition import Definition
@@ -25,10 +27,13 @@ from corral.agents.memorytools import memory_tools
 from corral.agents.model import Model, ModelSpec
 from corral.agents.prompt import Actions
 from corral.agents.skills import Skills
-from corral.memory import Memory, Scope, SharedStore
+from corral.memory import Scope
 from corral.policy import Layers, Limits, Policy
-from corral.sandbox import SandboxProvider, provider_named
-from corral.tools import Logins, Tool, ToolSource, load_mcp_config
+
+if TYPE_CHECKING:
+    from corral.memory import Memory, SharedStore
+    from corral.sandbox import SandboxProvider
+    from corral.tools import Logins, Tool, ToolSource
 
 __all__ = ["AgentFile", "ToolsSection"]
 
@@ -235,7 +240,7 @@ class AgentFile(BaseModel):
     def _sandbox(self) -> SandboxProvider | None:
         if self.kind == "react" or self.sandbox == "auto":
             return None
-        return provider_named(self.sandbox)
+        return corral.sandbox.provider_named(self.sandbox)
 
     def _skills(self, place: Path) -> Skills | Sequence[Any]:
         folders = [place / folder for folder in self.skills]
@@ -291,7 +296,7 @@ class AgentFile(BaseModel):
         sources: list[ToolSource | Tool | Any] = [_import(name) for name in self.tools.functions]
         for path in self.tools.mcp:
             config = place / path
-            sources.extend(load_mcp_config(config, logins=None if logins is None else logins(config)))
+            sources.extend(corral.tools.load_mcp_config(config, logins=None if logins is None else logins(config)))
         return sources
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import SecretStr
 
+import corral.memory
+import corral.tools
 from corral.agents.delegation import delegate
 from corral.agents.errors import DefinitionError
 from corral.agents.fallback import FallbackModel
@@ -16,9 +18,11 @@ from corral.agents.hooks import Hook
 from corral.agents.member import Member
 from corral.agents.model import Model
 from corral.agents.skills import Skills
-from corral.memory import Memory
 from corral.policy import Layers, Limits, Policy, Redactor
-from corral.tools import Artifacts, MCPServer, Tool, Toolbox, ToolSource
+from corral.tools import Artifacts, Tool, Toolbox, ToolSource
+
+if TYPE_CHECKING:
+    from corral.tools import MCPServer
 
 __all__ = ["MAX_OFFERED", "check_arguments", "redactor_of", "toolbox_of", "with_an_end"]
 
@@ -39,6 +43,14 @@ def _is_tool(given: Any) -> bool:
     return isinstance(given, Tool | ToolSource | Member) or callable(given)
 
 
+def _is_server(given: Any) -> bool:
+    return isinstance(given, corral.tools.MCPServer)
+
+
+def _has_skills(given: Any) -> bool:
+    return isinstance(given, str | Path) or _is_server(given)
+
+
 def _is_guard(given: Any) -> bool:
     return isinstance(given, Guard)
 
@@ -49,7 +61,7 @@ _NEEDED: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a Policy, such as Policy.load('policy.yaml')",
     ),
     "limits": (lambda given: isinstance(given, Limits), "Limits, such as Limits(steps=5)"),
-    "memory": (lambda given: isinstance(given, Memory), "a Memory, such as Memory(Path('memory'))"),
+    "memory": (lambda given: isinstance(given, corral.memory.Memory), "a Memory, such as Memory(Path('memory'))"),
     "approver": (
         lambda given: callable(getattr(given, "decide", None)),
         "an object with `async def decide(self, request: ApprovalRequest) -> Approval`",
@@ -59,7 +71,7 @@ _NEEDED: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a list of functions, tools, agents and sources such as MCPServer(...), or a Toolbox",
     ),
     "skills": (
-        lambda given: isinstance(given, Skills) or _all_are(given, lambda one: isinstance(one, str | Path | MCPServer)),
+        lambda given: isinstance(given, Skills) or _all_are(given, _has_skills),
         "a list of folders and MCP servers, or Skills(...)",
     ),
     "input_guards": (lambda given: _all_are(given, _is_guard), _GUARDS),

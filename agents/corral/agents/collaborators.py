@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from corral.agents.guards import Guard
 from corral.agents.hooks import Hook
 from corral.agents.journal import Journal
 from corral.agents.kit import Kit
 from corral.agents.skills import Guidance
-from corral.memory import Memory
 from corral.policy import (
     Approver,
     Audit,
@@ -28,6 +27,9 @@ from corral.policy import (
     Throttle,
 )
 from corral.tools import Artifacts
+
+if TYPE_CHECKING:
+    from corral.memory import Memory
 
 __all__ = ["Collaborators", "throttles_of"]
 

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dspy
 
@@ -21,8 +21,11 @@ from corral.agents.journal import Journal
 from corral.agents.memorymodel import MemoryQuestions
 from corral.agents.model import Model, ModelSpec
 from corral.agents.steps import InlineSteps
-from corral.memory import ConsolidationBusy, ConsolidationFailed, Memory, MemoryFault, Pending, Receipt, Scope
+from corral.memory import ConsolidationBusy, ConsolidationFailed, MemoryFault, Pending, Receipt, Scope
 from corral.policy import Budget, BudgetExceeded, Consolidated, Denied, Emitter, Gate, Limits, Mode, Sink, Usage
+
+if TYPE_CHECKING:
+    from corral.memory import Memory
 
 __all__ = ["Consolidating", "Consolidation", "model_of"]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from corral.agents.consolidating import Consolidation
 from corral.agents.model import Model
-from corral.memory import Memory
 from corral.policy import Layers, Limits, Policy
+
+if TYPE_CHECKING:
+    from corral.memory import Memory
 
 __all__ = ["Definition"]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from corral.agents.errors import DefinitionError
-from corral.sandbox import SandboxProvider, choose
 from corral.tools import Toolbox
+
+if TYPE_CHECKING:
+    from corral.sandbox import SandboxProvider
 
 __all__ = ["Kit"]
 
@@ -75,6 +77,8 @@ class Kit:
             await self.toolbox.__aenter__()
             self._opened_toolbox = True
         if self._needs_sandbox and self._given is None:
+            from corral.sandbox import choose  # every provider, which most agents never need
+
             # Now, not at the first cell: the prompt says what the sandbox can do.
             self._made = (await choose()).provider
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,8 +12,11 @@ from corral.agents.consolidating import Consolidation
 from corral.agents.errors import DefinitionError
 from corral.agents.memorytools import MemoryTool
 from corral.agents.model import ModelSpec
-from corral.memory import Memory, Scope, SharedStore
+from corral.memory import Scope, SharedStore
 from corral.policy import Limits
+
+if TYPE_CHECKING:
+    from corral.memory import Memory
 
 __all__ = ["ConsolidationSection", "MemorySection", "SharedSection", "Verb", "parted"]
 

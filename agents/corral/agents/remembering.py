@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from corral.agents.effects import Effects
 from corral.agents.errors import AgentError, UnknownOutcome
-from corral.memory import Memory, MemoryFault, Scope, Turn
+from corral.memory import MemoryFault, Turn
 from corral.policy import BudgetExceeded, Denied, Emitter, Label, Recalled, Remembered
+
+if TYPE_CHECKING:
+    from corral.memory import Memory, Scope
 
 __all__ = ["RUN_SCOPE", "Remembering"]
 

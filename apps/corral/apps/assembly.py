@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from corral.memory import Memory
     from corral.policy import Approver, Limits, Policy, Sink
     from corral.sandbox import ProviderName, SandboxProvider
-    from corral.tools import Logins, TokenStore, Tool, Toolbox
+    from corral.tools import Logins, MCPServer, TokenStore, Tool, Toolbox
 
 __all__ = [
     "LOCK",
@@ -208,9 +208,9 @@ def make_toolbox(
         results: For a model: of very many tools it is shown few and can search, and long results are kept here.
     """
     from corral.policy import Redactor
-    from corral.tools import Artifacts, Pins, Toolbox, load_mcp_config
+    from corral.tools import Artifacts, Pins, Toolbox
 
-    servers = load_mcp_config(config, logins=stored_logins(read_settings(), config)) if config is not None else []
+    servers = [] if config is None else _servers(config)
     for server in servers if looking else ():
         server.required = False
     known = Pins.load(pins) if pins is not None and pins.exists() else None
@@ -218,6 +218,12 @@ def make_toolbox(
         return Toolbox(*servers, *tools, strict=strict, pins=known)
     kept = Artifacts(results, keep_days=7, redactor=Redactor(_secrets_of(os.environ), personal=False))
     return Toolbox(*servers, *tools, strict=strict, pins=known, max_offered=30, artifacts=kept)
+
+
+def _servers(config: Path) -> list[MCPServer]:
+    from corral.tools import load_mcp_config
+
+    return load_mcp_config(config, logins=stored_logins(read_settings(), config))
 
 
 def stored_logins(settings: Settings, config: Path) -> Logins:

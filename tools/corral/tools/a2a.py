@@ -126,7 +126,7 @@ class A2AAgent:
         timeout = httpx.Timeout(self._timeout, connect=_CONNECT_TIME)
         signed: Any = None
         if self._auth is not None:
-            from corral.tools.bearer import Bearer
+            from corral.tools.bearer_auth import Bearer
 
             signed = Bearer(self._auth)
         return httpx.AsyncClient(

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from corral.tools.address import is_inside
-from corral.tools.bearer import Bearer
+from corral.tools.bearer_auth import Bearer
 from corral.tools.challenge import Challenge
 from corral.tools.client_identity import ClientIdentity
 from corral.tools.dpop import Proofs, make_key

@@ -23,7 +23,7 @@ from corral.tools.token_store import TokenStore
 from corral.tools.variables import expand_of_client
 
 if TYPE_CHECKING:
-    from corral.tools.bearer import Bearer
+    from corral.tools.bearer_auth import Bearer
     from corral.tools.dpop import Proofs
 
 __all__ = ["ClientAuthMethod", "OAuthClient", "TokenSource", "bearer"]
@@ -57,7 +57,7 @@ def bearer(source: TokenSource) -> Bearer:
     A 401 is answered once with a new token. Requests over plain http are refused, except to this machine. The
     request's body is read into memory, to be sent again.
     """
-    from corral.tools.bearer import Bearer  # httpx and httpx2 are heavy
+    from corral.tools.bearer_auth import Bearer  # httpx and httpx2 are heavy
 
     return Bearer(source)
 

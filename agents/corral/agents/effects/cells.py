@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from corral.agents.effects.passage import ONE_CALL, Passage
 from corral.agents.hooks.around import Around
 from corral.agents.steps import AT_STEP
 from corral.policy import Admission, Label, Spend
-from corral.sandbox import Execution, Host, Network, Sandbox, SandboxProvider
+from corral.sandbox import Network
+
+if TYPE_CHECKING:
+    from corral.sandbox import Execution, Host, Sandbox, SandboxProvider
 
 __all__ = ["CellEffects"]
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from corral.agents.effects.passage import Passage
 from corral.agents.stored import RECEIPT, RECOLLECTIONS
-from corral.memory import Memory, Receipt, Recollection, Scope, Turn
 from corral.policy import Admission, Label, Spend
+
+if TYPE_CHECKING:
+    from corral.memory import Memory, Receipt, Recollection, Scope, Turn
 
 __all__ = ["MemoryEffects"]
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from corral.agents.errors import DefinitionError
 from corral.agents.skills.frontmatter import BadSkill
 from corral.agents.skills.local import LocalSkill, check_folder, list_local, read_lock
-from corral.agents.skills.served import ServedSkill, list_served
 from corral.policy import Admission
-from corral.tools import Effect, MCPServer, Observation, Tool
+from corral.tools import Effect, Observation, Tool
+
+if TYPE_CHECKING:
+    from corral.agents.skills.served import ServedSkill
+    from corral.tools import MCPServer
 
 __all__ = ["Skills"]
 
@@ -41,8 +44,8 @@ class Skills:
         self, *places: str | Path | MCPServer, lock: str | Path | None = None, with_tools: bool = False
     ) -> None:
         self.name = "skills"
-        self._folders = [Path(place) for place in places if not isinstance(place, MCPServer)]
-        self._servers = [place for place in places if isinstance(place, MCPServer)]
+        self._folders = [Path(place) for place in places if isinstance(place, str | Path)]
+        self._servers = [place for place in places if not isinstance(place, str | Path)]
         self._lock = lock
         self._with_tools = with_tools
         self._skills: dict[str, LocalSkill | ServedSkill] = {}
@@ -70,6 +73,8 @@ class Skills:
             for folder in self._folders:
                 self._take(*list_local(folder, lock))
             for server in self._servers:
+                from corral.agents.skills.served import list_served  # and with it MCP, which folders can do without
+
                 await stack.enter_async_context(server)
                 self._take(*await list_served(server))
             self._stack = stack.pop_all()
