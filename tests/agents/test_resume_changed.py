@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -312,3 +313,32 @@ async def test_an_agent_that_was_delegated_to_is_held_to_the_same(tmp_path: Path
         result = await team("question -> answer", list(tools(done).values())).resume(run_id)
     assert result.ok
     assert done == ["look a", "send ann"]
+
+
+@pytest.mark.parametrize("native", [True, False])
+async def test_a_resume_by_a_model_that_calls_in_another_way_loses_no_call(tmp_path: Path, native: bool) -> None:
+    done: Done = []
+
+    def script(request: Any, number: int) -> Reply:
+        said = sum(message.role == "assistant" for message in request.messages)
+        if said == 2:
+            return Reply("Both sent.")
+        to = ("ann", "bob")[said]
+        if request.tools:
+            return Reply(calls=[Call("send", {"to": to}, to)])
+        return Reply("[[ ## tool_calls ## ]]\n" + json.dumps([{"name": "send", "args": {"to": to}}]))
+
+    def agent(calls: bool, steps: int) -> Agent:
+        lm, _ = scripted_lm(script, native=calls)
+        return make("react", only(done, "send"), journal, lm=lm, limits=Limits(steps=steps))
+
+    with Journal(tmp_path / "runs.sqlite3") as journal:
+        first = await agent(native, 9).run("go")
+        fork = journal.fork(first.run_id, 1)
+        other = await agent(not native, 9).resume(fork)
+        again = await agent(native, 9).resume(fork)
+    assert done == ["send ann", "send bob", "send bob"]
+    for result in (first, other, again):
+        assert result.outputs == {"answer": "Both sent."}
+        assert [str(message).count("sent to") for message in result.messages] == [0, 0, 1, 0, 1, 0]
+    assert again.messages == other.messages

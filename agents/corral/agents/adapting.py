@@ -77,6 +77,13 @@ class Adapting:
         self._made += 1
         return change
 
+    async def without_calls(self) -> Change:
+        """Leave function calls: the model that is asked from now on takes none."""
+        change = Change(to_text=True)
+        await self._steps.record(self._name(), asdict(change))
+        self._made += 1
+        return change
+
     def keeps_failing(self, proposals: Sequence[Proposal]) -> bool:
         """Whether, for some turns now, the model made no call that could be read, or wrote them all into its text."""
         failed = all(proposal.problem or proposal.in_text for proposal in proposals)

@@ -69,6 +69,8 @@ class Task:
     media: Sequence[MediaPart] = ()
 
 
+_PROTOCOL, _NATIVE, _TEXT = "protocol/1", "native", "text"
+"""The step that keeps how a run begins."""
 _MOST_REFUSALS = 2
 """Answers that guards and hooks give back before the run ends."""
 
@@ -104,7 +106,7 @@ class Loop:
         self._refusals = 0
         self._raised: StopReason | None = None
         self._budget = effects.gate.budget
-        self._native = model.native_tools
+        self._native = self._spoken(model)
         self._offer = offers(self._native)
         self._meter = Meter(self._offer.system, self._offer.functions)
         self._allowance = Allowance(self._budget, model, self._meter)
@@ -227,7 +229,7 @@ class Loop:
         """The model's answer; None when the time for going on ran out before it came."""
         seconds = self._budget.seconds_left() if plan.last else self._allowance.seconds_for_work()
         with within(None if again else seconds):
-            generation = await self._generate(plan)
+            generation = await self._generate(plan, again)
             self._meter.note(len(self._talk.messages) + 1, generation)
             self._progress.usage += generation.usage
             self._emitter.emit(
@@ -246,12 +248,14 @@ class Loop:
             self._progress.end(StopReason.SECONDS, "the time was over before the model's final answer came")
         return None
 
-    async def _generate(self, plan: Plan) -> Generation:
+    async def _generate(self, plan: Plan, again: bool) -> Generation:
         """Ask, and ask again where the prompt can be changed so that it is taken."""
         step, reserve = self._progress.steps, plan.reserve
         on_text = self._on_text if self._task.stream_text and not self._border.withholds else None
         for change in self._adapting.recorded(step):
             await self._adapt(change)
+        if not again:
+            await self._speak_as_the_model_can()
         while True:
             await self._talk.fit(self._model)
             if (kept := self._effects.models.answered(step, reserve)) is not None:
@@ -274,6 +278,19 @@ class Loop:
             self._talk.translate(lambda messages: [without_pictures(one) for one in messages], self._meter)
         if change.room is not None:
             await self._talk.compact(change.room)
+
+    def _spoken(self, model: Model) -> bool:
+        """Whether the run begins with function calls: as it did, also if it is resumed with another model."""
+        steps = self._effects.steps
+        before = steps.recorded(_PROTOCOL) if steps.recorded("model/1") is not None else None
+        return model.native_tools if before is None else before == _NATIVE
+
+    async def _speak_as_the_model_can(self) -> None:
+        """Keep how the run begins, and leave function calls where its model takes none, or no more."""
+        if self._progress.steps == 1:
+            await self._effects.steps.record(_PROTOCOL, _NATIVE if self._native else _TEXT)
+        if self._native and not self._model.native_tools:
+            await self._adapt(await self._adapting.without_calls())
 
     def _offer_anew(self) -> None:
         """Offer what was found, or has changed, since the last step."""
