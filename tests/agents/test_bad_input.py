@@ -138,28 +138,57 @@ async def test_a_model_that_says_garbage_for_ever_ends_by_itself(kind: str, says
     assert "5 answers in a row can't be used; the last: " in result.detail
 
 
-@pytest.mark.parametrize("kind", ["react", "code"])
-async def test_answers_that_don_t_fit_end_the_run_only_in_a_row(kind: str) -> None:
-    def wrong(number: int) -> Reply:
-        code = f"SUBMIT(total='about {number}')"
-        call = Call("submit", {"total": "many"}) if kind == "react" else Call("python", {"code": code})
-        return Reply(calls=[call])
+def goes_round(kind: str, script: Any) -> Agent:
+    """An agent whose model answers by numbers: n > 0 works with n, n < 0 submits something wrong."""
 
-    def work(number: int) -> Reply:
-        call = Call("add", {"a": 1, "b": 2}) if kind == "react" else Call("python", {"code": "1 + 2"})
-        return Reply(calls=[call])
-
-    def agent(script: Any) -> Agent:
-        options: dict[str, Any] = {"lm": scripted_lm(script)[0], "policy": EVERYTHING}
+    def reply(request: Any, number: int) -> Reply:
+        n = script(number)
         if kind == "react":
-            return ReAct("question -> total: int", [add], **options)
-        return CodeAct("question -> total: int", [add], sandbox=MontyProvider(), **options)
+            return Reply(calls=[Call("add", {"a": n, "b": 0}) if n > 0 else Call("submit", {"total": f"about {n}"})])
+        return Reply(calls=[Call("python", {"code": f"{n} + 0" if n > 0 else f"SUBMIT(total='about {n}')"})])
 
-    result = await agent(lambda request, number: wrong(number)).run("?")
-    assert (result.reason, result.steps, result.ok) == (StopReason.INVALID, 5, False)
+    options: dict[str, Any] = {"lm": scripted_lm(reply)[0], "policy": EVERYTHING}
+    if kind == "react":
+        return ReAct("question -> total: int", [add], **options)
+    return CodeAct("question -> total: int", [add], sandbox=MontyProvider(), **options)
+
+
+@pytest.mark.parametrize("kind", ["react", "code"])
+@pytest.mark.parametrize(
+    ("script", "steps"),
+    [
+        pytest.param(lambda n: -1 - n, 5, id="wrong answers only"),
+        pytest.param(lambda n: -n if n % 2 else 1, 10, id="always the same call between them"),
+        pytest.param(lambda n: -n if n % 3 else 1 + n % 2, 11, id="two calls by turns"),
+        pytest.param(lambda n: -1 if n % 2 else 1 + n, 10, id="one and the same answer"),
+    ],
+)
+async def test_a_model_that_goes_round_in_circles_is_stopped(kind: str, script: Any, steps: int) -> None:
+    result = await goes_round(kind, script).run("?")
+    assert (result.reason, result.steps, result.ok) == (StopReason.INVALID, steps, False)
     assert not result.reason.is_limit
     assert "total" in result.detail
-    result = await agent(lambda request, number: work(number) if number % 5 == 4 else wrong(number)).run("?")
+
+
+@pytest.mark.parametrize("kind", ["react", "code"])
+async def test_answers_that_don_t_fit_end_no_run_that_does_something_new(kind: str) -> None:
+    result = await goes_round(kind, lambda n: -1 - n if n % 2 else 1 + n).run("?")
+    assert (result.reason, result.steps) == (StopReason.STEPS, 30)
+
+
+async def test_a_call_that_comes_to_something_else_is_no_repetition() -> None:
+    asked: list[int] = []
+
+    @tool(effect="read")
+    def progress() -> int:
+        """How far it is, in percent."""
+        asked.append(1)
+        return len(asked)
+
+    def script(request: Any, number: int) -> Reply:
+        return Reply(calls=[Call("submit", {"total": f"not yet {number}"}) if number % 2 else Call("progress")])
+
+    result = await ReAct("question -> total: int", [progress], lm=scripted_lm(script)[0]).run("?")
     assert (result.reason, result.steps) == (StopReason.STEPS, 30)
 
 

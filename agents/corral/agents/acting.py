@@ -121,21 +121,20 @@ class Acting:
             outcome = await self._cells.run(proposal.arguments)
             self._denied.extend((number, refusal) for refusal in outcome.denied)
             return self._told(proposal, outcome)
-        self._progress.worked |= readable
         step = f"tool/{self._progress.steps}/{number}"
         outcome = await self._calls.make(proposal.name, proposal.arguments, proposal.id, step, problem=proposal.problem)
         if not outcome.is_error and isinstance(self._toolbox.get(proposal.name), HandOff):
-            return self._progress.take_over(proposal, outcome.value)
+            return self._progress.work(self._progress.take_over(proposal, outcome.value))
         if outcome.denied is not None:
             self._denied.append((number, outcome.denied))
         if outcome.kind == "unknown":
             self._progress.unknown.append(step)
-        return Answer(proposal, outcome.text, outcome.is_error, outcome.media)
+        answer = Answer(proposal, outcome.text, outcome.is_error, outcome.media)
+        return self._progress.work(answer) if readable else answer
 
     def _told(self, proposal: Proposal, outcome: CellOutcome) -> Answer:
         self._progress.unknown.extend(outcome.unknown)
         if outcome.submitted is None:
-            self._progress.worked = True
-            return Answer(proposal, outcome.text, outcome.is_error, outcome.media)
+            return self._progress.work(Answer(proposal, outcome.text, outcome.is_error, outcome.media))
         answer = self._progress.submit(Proposal(proposal.id, SUBMIT, outcome.submitted))
         return Answer(proposal, f"{outcome.text}\nSUBMIT {answer.text}".lstrip(), answer.is_error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +17,7 @@ from corral.policy import Usage
 __all__ = ["Progress"]
 
 _MOST_INVALID = 5
-"""Turns in a row that came to nothing but an answer that can't be used: more of them only cost more."""
+"""Answers that can't be used, without anything new between them, or one and the same submitted: more only cost more."""
 
 
 @dataclass
@@ -32,10 +34,12 @@ class Progress:
     repairs: int = 0
     unknown: list[str] = field(default_factory=list[str])
     denied: list[Refusal] = field(default_factory=list[Refusal])
-    worked: bool = False
-    """Whether this turn did anything but answer."""
+    _worked: bool = False
+    """Whether this turn did something new."""
+    _done: set[int] = field(default_factory=set[int])
     _rejected: str = ""
     _invalid: int = 0
+    _submitted: Counter[str] = field(default_factory=Counter[str])
 
     def end(self, reason: StopReason, detail: object) -> None:
         """End the run without more."""
@@ -46,16 +50,30 @@ class Progress:
         self.repairs += 1
         self._rejected = str(why)
 
+    def work(self, answer: Answer) -> Answer:
+        """Note a call, or a cell; one that was made before, and came to the same, brings the run no further."""
+        proposal = answer.proposal
+        done = hash((proposal.name, _as_json(proposal.arguments), answer.text, answer.media))
+        self._worked |= done not in self._done
+        self._done.add(done)
+        return answer
+
     def end_turn(self) -> None:
-        """Count the turns that came to nothing, and end the run when they are too many."""
-        self._invalid = self._invalid + 1 if self._rejected and not self.worked else 0
-        if self.reason is None and self._invalid >= _MOST_INVALID:
-            self.end(StopReason.INVALID, f"{self._invalid} answers in a row can't be used; the last: {self._rejected}")
-        self.worked, self._rejected = False, ""
+        """Count the answers that can't be used, and end the run when they are too many."""
+        if self._worked:
+            self._invalid = 0
+        elif self._rejected:
+            self._invalid += 1
+        same = max(self._submitted.values(), default=0)
+        if self.reason is None and self._rejected and max(self._invalid, same) >= _MOST_INVALID:
+            many = f"{self._invalid} answers in a row" if self._invalid >= same else f"an answer that came {same} times"
+            self.end(StopReason.INVALID, f"{many} can't be used; the last: {self._rejected}")
+        self._worked, self._rejected = False, ""
 
     def forgive(self) -> None:
         """Count anew: the model is asked in another way from now on."""
         self._invalid = 0
+        self._submitted.clear()
 
     def submit(self, proposal: Proposal) -> Answer:
         """Take the outputs if they fit; the model is told if they don't."""
@@ -63,6 +81,7 @@ class Progress:
             self.outputs = self.signature.check(proposal.arguments)
         except InvalidOutputs as error:
             self.reject(error)
+            self._submitted[_as_json(proposal.arguments)] += 1
             return Answer(proposal, f"not accepted: {error}", is_error=True)
         self.reason = StopReason.DONE
         return Answer(proposal, "accepted")
@@ -127,3 +146,7 @@ class Progress:
             self.detail = f"the final answer was not accepted: {error}"
         if self.outputs is not None and self.steps == 1:
             self.reason = StopReason.DONE
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)

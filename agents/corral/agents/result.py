@@ -27,7 +27,7 @@ class StopReason(StrEnum):
     DENIED = "denied"
     """The policy or a hook refused what the run can't go on without, or guards its task or its answers."""
     INVALID = "invalid"
-    """The model's answers can't be used, several in a row, although it was told why."""
+    """The model's answers can't be used, several in a row or the same again, although it was told why."""
     MODEL_ERROR = "model_error"
     CONTEXT = "context"
     """The task itself is longer than the model's context window."""
