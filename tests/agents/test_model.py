@@ -27,6 +27,31 @@ async def test_sampling_settings_reach_the_wire() -> None:
     assert body.get("max_tokens", body.get("max_completion_tokens")) == 77
 
 
+async def test_how_long_to_think_and_where_to_stop_reach_the_wire() -> None:
+    with ScriptedServer(["hi"]) as server:
+        own = dspy.LM(
+            "openai/m", api_base=server.url, api_key="x", cache=False, stop="END", reasoning_effort="low",
+            presence_penalty=0.5,
+        )  # fmt: skip
+        for model in (
+            Model(ModelSpec(model="openai/m", api_base=server.url, stop=("END",), reasoning="low")),
+            Model(own),
+        ):
+            await model.generate(ask(model))
+            await model.close()
+    for body in server.bodies:
+        assert (body["stop"], body["reasoning_effort"]) == (["END"], "low")
+    assert server.bodies[1]["presence_penalty"] == 0.5
+
+
+def test_what_an_lm_is_told_and_would_not_reach_the_wire_is_an_error() -> None:
+    told = {"api_base": "http://127.0.0.1:9/v1", "api_key": "x"}
+    with pytest.raises(DefinitionError, match="parallel_tool_calls"):
+        Model(dspy.LM("openai/m", parallel_tool_calls=False, **told))
+    with pytest.raises(DefinitionError, match="reasoning effort"):
+        Model(dspy.LM("openai/m", reasoning_effort="hard", **told))
+
+
 async def test_a_key_for_one_place_is_not_sent_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-mine")
     with ScriptedServer(["hi"]) as server:

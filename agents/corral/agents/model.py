@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 import anyio
 import dspy
-from dspy.lm15 import Config, Request, Response
+from dspy.lm15 import Config, Reasoning, Request, Response
 
 from corral.agents.cache import AnswerCache
 from corral.agents.engine import Engine, engine_for, route
@@ -260,6 +260,10 @@ def _connect(spec: ModelSpec) -> Any:
         settings["top_p"] = spec.top_p
     if spec.seed is not None:
         settings["seed"] = spec.seed
+    if spec.stop:
+        settings["stop"] = list(spec.stop)
+    if spec.reasoning is not None:
+        settings["reasoning_effort"] = spec.reasoning
     if spec.api_base is not None:
         settings["api_base"] = spec.api_base
     if spec.api_key is not None:
@@ -274,14 +278,31 @@ def _connect(spec: ModelSpec) -> Any:
     return lm
 
 
+_CARRIED = ("temperature", "top_p", "top_k", "seed", "frequency_penalty", "presence_penalty", "service_tier")
+_ASIDE = frozenset(("api_key", "api_base", "base_url", "timeout", "rollout_id", "max_tokens", "max_completion_tokens"))
+"""Settings of an LM that are no sampling, or said under another name."""
+
+
 def _sampling(lm: Any) -> Config:
-    kwargs: dict[str, Any] = lm.kwargs
-    return Config(
-        temperature=kwargs.get("temperature"),
-        top_p=kwargs.get("top_p"),
-        max_tokens=kwargs.get("max_tokens") or kwargs.get("max_completion_tokens"),
-        seed=kwargs.get("seed"),
-    )
+    """What an LM's settings say of sampling; DSPy itself leaves them out of requests of our own.
+
+    Raises:
+        DefinitionError: One is wrong, or would never reach the wire.
+    """
+    kwargs: dict[str, Any] = {name: value for name, value in lm.kwargs.items() if value is not None}
+    effort, stop = kwargs.get("reasoning_effort"), kwargs.get("stop", ())
+    lost = sorted(set(kwargs) - {*_CARRIED, *_ASIDE, "reasoning_effort", "stop"})
+    if lost and isinstance(lm.engine, str) and route(lm).native:
+        raise DefinitionError(f"the LM's setting {lost[0]!r} does not reach the model from an agent; leave it out")
+    try:
+        return Config(
+            max_tokens=kwargs.get("max_tokens") or kwargs.get("max_completion_tokens"),
+            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            reasoning=None if effort is None else Reasoning(effort),
+            **{name: kwargs[name] for name in _CARRIED if name in kwargs},
+        )
+    except (ValueError, TypeError) as error:
+        raise DefinitionError(f"the settings of the LM {lm.model!r} are wrong: {error}") from None
 
 
 def _is_only_transient(name: str, error: BaseException) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -21,6 +21,9 @@ class ModelSpec(BaseModel):
             version, as in "http://127.0.0.1:8000/v1"; None is the provider's own.
         api_key: None leaves it to the provider's usual environment variable.
         max_tokens: Of one answer.
+        stop: Texts at which an answer ends.
+        reasoning: How long the model thinks before it answers; None leaves it to the model. Which words it takes is the
+            provider's to say, and others are errors.
         timeout: Seconds to wait for the next byte.
         deadline: Seconds for one answer, all attempts and waits included; None leaves it to the run's limit.
         price: For models that are in no price list; a money limit needs it.
@@ -40,6 +43,8 @@ class ModelSpec(BaseModel):
     top_p: float | None = Field(default=None, gt=0, le=1)
     max_tokens: int | None = Field(default=None, ge=1)
     seed: int | None = None
+    stop: tuple[str, ...] = ()
+    reasoning: Literal["off", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     timeout: float = Field(default=120.0, gt=0)
     deadline: float | None = Field(default=None, gt=0)
     price: Price | None = None
