@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -292,3 +293,24 @@ async def test_a_disk_that_is_full_from_the_start_is_said_at_once(small_disk: Pa
     (small_disk / "filler").write_bytes(b"x" * (1024 * 1024 - 8192))
     with pytest.raises(JournalError, match=r"runs\.sqlite3"):
         Journal(small_disk / "runs.sqlite3")
+
+
+async def test_text_that_no_wire_takes_is_mended_wherever_it_comes_from() -> None:
+    name = os.fsdecode(b"caf\xe9")  # what a folder with old names lists
+
+    @tool(effect="read")
+    def listing(of: str) -> str:
+        """List."""
+        return f"{of}: {name}"
+
+    script = [Reply(f"Look at {name}", calls=[Call("listing", {"of": "\ud83d"})]), Reply("Seen.")]
+    with ScriptedServer(script) as server:
+        result = await ReAct("question -> answer", [listing], lm=ModelSpec(model="openai/m", api_base=server.url)).run(
+            f"What is in {name}? \ud83d\ude00 too"
+        )
+    assert result.outputs == {"answer": "Seen."}, result.detail
+    asked, said, returned = server.bodies[-1]["messages"][-3:]
+    assert asked["content"] == "What is in caf\ufffd? \U0001f600 too"
+    assert said["content"] == "Look at caf\ufffd"
+    assert json.loads(said["tool_calls"][0]["function"]["arguments"]) == {"of": "\ufffd"}
+    assert returned["content"] == "\ufffd: caf\ufffd"

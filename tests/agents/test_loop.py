@@ -280,3 +280,10 @@ def test_a_wrong_collaborator_is_said_at_once(given: dict[str, object]) -> None:
     (name,) = given
     with pytest.raises(DefinitionError, match=f"^{name}=.*it takes "):
         ReAct("question -> answer", **given)  # pyright: ignore[reportArgumentType]
+
+
+async def test_an_answer_that_was_cut_off_at_its_longest_says_so() -> None:
+    lm, _ = scripted_lm([Reply("It is a truth universally", finish_reason="length")])
+    result = await ReAct("question -> answer", lm=lm).run("?")
+    assert (result.reason, result.outputs) == (StopReason.DONE, {"answer": "It is a truth universally"})
+    assert "cut off" in result.detail

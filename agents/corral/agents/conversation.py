@@ -12,6 +12,7 @@ from corral.agents.compaction import compact
 from corral.agents.media import shows_pictures
 from corral.agents.meter import Meter
 from corral.agents.model import Model
+from corral.agents.wellformed import well_formed
 from corral.policy import Compacted, Emitter, MessageAdded
 
 __all__ = ["Conversation"]
@@ -45,6 +46,7 @@ class Conversation:
 
     def add(self, message: Message) -> None:
         """Add a message at the end."""
+        message = well_formed(message)
         self.messages.append(message)
         self._tell(message)
 

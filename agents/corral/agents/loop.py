@@ -202,6 +202,8 @@ class Loop:
             await self._act(proposals)
         elif (problem := progress.finish_with(text)) is not None:
             self._talk.add(Message.user(problem))
+        elif generation.finish_reason == "length":
+            progress.detail = "the answer was cut off: it is as long as max_tokens or the model allows"
 
     def _is_raised(self, limit: StopReason, before: float | None) -> bool:
         """Whether a resumed run can go on where this limit, at `before`, had ended it; or whether it did already."""
