@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import random
+import time
 from typing import Any
 
 import pytest
@@ -73,6 +74,60 @@ def test_the_docstring_tells_of_tool_and_parameters() -> None:
         "def f(a: int | None = None, **others: Any) -> str:\n"
         '    """Climb.\n\n    Higher.\n\n    Args:\n        a: metres above sea\n        **{\'b-c\': ...}:\n    """'
     )
+
+
+COW = {
+    "type": "object",
+    "description": "A cow.",
+    "properties": {
+        "name": {"type": "string"},
+        "kilos": {"type": "number", "description": "Her weight in kilograms."},
+        "colour": {"$ref": "#/$defs/Colour", "default": "red"},
+        "calves": {"type": "array", "items": {"$ref": "#/$defs/Cow"}},
+        "born": {"type": "object", "properties": {"at": {"type": "string", "format": "date-time"}}, "required": ["at"]},
+    },
+    "required": ["name", "kilos", "born"],
+}
+
+
+def test_the_keys_of_dicts_are_told_with_their_types_and_units() -> None:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {
+            "cow": {"$ref": "#/$defs/Cow", "description": "Whom to weigh."},
+            "more": {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/Field"}}, {"type": "null"}]},
+            "when": {"type": "string", "format": "date"},
+        },
+        "required": ["cow"],
+        "$defs": {
+            "Cow": COW,
+            "Colour": {"enum": ["red", "black"]},
+            "Field": {"type": "object", "properties": {"width": {"type": "number", "description": "metres"}}},
+        },
+    }
+    stub = make(schema).signature()
+    assert "def f(cow: dict, more: list[dict] | None = None, when: str | None = None)" in stub
+    assert "cow: Whom to weigh.; keys name: str, kilos: float (Her weight in kilograms.), colour: Literal['red'" in stub
+    assert "born: dict (keys at: str (date-time))" in stub
+    assert "        more: each with keys width: float | None = None (metres)\n" in stub
+    assert "        when: date\n" in stub
+    assert len(stub) < 2500
+    output = {**schema["$defs"]["Field"]}
+    told = 'def f() -> dict:\n    """Returns: keys width: float | None = None (metres)"""'
+    assert make({"type": "object"}, output=output).signature() == told
+
+
+def test_a_schema_that_names_itself_a_thousand_times_is_told_quickly() -> None:
+    names = {f"a{number}": {"$ref": "#/$defs/Many"} for number in range(1000)}
+    schema = {"type": "object", "properties": names, "$defs": {"Many": {"type": "object", "properties": names}}}
+    start = time.perf_counter()
+    make(schema).signature()
+    assert time.perf_counter() - start < 5
+
+
+def test_a_description_that_is_indented_as_in_its_source_is_not_indented_twice() -> None:
+    stub = make({"type": "object"}, description="Climb.\n\n        Args:\n            a: metres\n    ").signature()
+    assert stub == 'def f() -> str:\n    """Climb.\n\n    Args:\n        a: metres\n    """'
 
 
 def test_a_name_that_is_a_keyword_or_has_a_dash_still_parses() -> None:

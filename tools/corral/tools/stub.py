@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import keyword
 from typing import Any, Final, cast
 
-from corral.tools.shape import parameters, takes_null
+from corral.tools.shape import parameters
+from corral.tools.stub_types import MAX_CHOICES, MAX_DEPTH, resolve, write_parameter, write_type
 
 __all__ = ["wraps_result", "write_stub"]
 
-_TYPES: Final = {
-    "string": "str",
-    "integer": "int",
-    "number": "float",
-    "boolean": "bool",
-    "null": "None",
-    "array": "list",
-    "object": "dict",
-}
 _MORE: Final = frozenset(("$ref", "allOf", "anyOf", "oneOf", "patternProperties"))
 """What may add properties to those that are listed."""
-_MAX_DEPTH: Final = 5
-_MAX_CHOICES: Final = 30
+_MAX_NESTED: Final = 1
+_MAX_KEYS: Final = 1500
+"""Characters that are told of the keys of one parameter."""
+_FORMATS: Final = frozenset(
+    ("date-time", "date", "time", "duration", "email", "uri", "uuid", "hostname", "ipv4", "ipv6", "byte", "binary")
+)
 
 
 def write_stub(name: str, description: str, schema: dict[str, Any], output: dict[str, Any] | None) -> str:
@@ -32,15 +29,16 @@ def write_stub(name: str, description: str, schema: dict[str, Any], output: dict
     """
     known = parameters(schema)
     spelled = {key: part for key, part in known.items() if _is_parameter(key)}
-    written = [_write_parameter(key, part, required, schema) for key, (part, required) in spelled.items()]
+    written = [write_parameter(key, part, required, schema) for key, (part, required) in spelled.items()]
     star = _first_required_after_optional([required for _, required in spelled.values()])
     if star is not None:
         written.insert(star, "*")
     if len(spelled) < len(known) or isinstance(schema.get("additionalProperties"), dict) or schema.keys() & _MORE:
         written.append("**others: Any")
-    returns = "str" if output is None else _write_type(_unwrapped(output), output, 0)
+    returns = "str" if output is None else write_type(_unwrapped(output), output, 0)
     head = f"def {_identifier(name)}({', '.join(written)}) -> {returns}:"
-    text = _docstring(description, known, spelled)
+    gives = "" if output is None else _write_keys(_unwrapped(output), output, 0)
+    text = _docstring(description, known, spelled, schema, gives)
     return f'{head}\n    """{text}"""' if text else f"{head}\n    ..."
 
 
@@ -54,90 +52,83 @@ def _unwrapped(output: dict[str, Any]) -> Any:
     return output["properties"]["result"] if wraps_result(output) else output
 
 
-def _docstring(description: str, known: dict[str, tuple[Any, bool]], spelled: dict[str, Any]) -> str:
-    lines = description.strip().splitlines()
-    told = [(key, _remark(part)) for key, (part, _) in known.items()]
+def _docstring(
+    description: str, known: dict[str, tuple[Any, bool]], spelled: dict[str, Any], root: dict[str, Any], gives: str
+) -> str:
+    lines = inspect.cleandoc(description).splitlines()
+    parts = [(key, part) for key, (part, _) in known.items()]
+    told = [(key, _about(part, root)) for key, part in parts[:MAX_CHOICES]]
+    told += [(key, _remark(part)) for key, part in parts[MAX_CHOICES:]]
     told = [(key, text) for key, text in told if text or key not in spelled]
     if told:
         lines += ["", "Args:"]
         lines += [f"    {key if key in spelled else f'**{{{key!r}: ...}}'}: {text}" for key, text in told]
+    if gives:
+        lines += ["", f"Returns: {gives}"]
     text = "\n".join(f"    {line}" if line.strip() else "" for line in lines).strip()
     text = text.replace("\\", "\\\\").replace('"""', "'''").replace("\0", "")
     return text + "\n    " if "\n" in text or text.endswith('"') else text
 
 
+def _about(part: Any, root: dict[str, Any]) -> str:
+    """What a type can't say: the remark, the format of a text, the keys of a dict."""
+    keys = _write_keys(part, root, 0)
+    return "; ".join(text for text in (_remark(part), keys) if text)
+
+
 def _remark(part: Any) -> str:
     if not isinstance(part, dict):
         return ""
-    return " ".join(str(cast("dict[str, Any]", part).get("description") or "").split())
-
-
-def _write_parameter(name: str, part: Any, required: bool, root: dict[str, Any]) -> str:
-    kind = _write_type(part, root, 0)
-    if required:
-        return f"{name}: {kind}"
-    default: Any = cast("dict[str, Any]", part).get("default") if isinstance(part, dict) else None
-    if isinstance(default, str | int | float | bool | list | dict):
-        shown = repr(cast("Any", default))
-        if len(shown) <= 100:
-            return f"{name}: {kind} = {shown}"
-    optional = kind if takes_null(part) and ("None" in kind or kind == "Any") else f"{kind} | None"
-    return f"{name}: {optional if kind != 'Any' else kind} = None"
-
-
-def _write_type(part: Any, root: dict[str, Any], depth: int) -> str:
-    if not isinstance(part, dict) or depth > _MAX_DEPTH:
-        return "Any"
     schema = cast("dict[str, Any]", part)
-    if isinstance(reference := schema.get("$ref"), str):
-        return _write_type(_resolve(reference, root), root, depth + 1)
-    choices = [schema["const"]] if "const" in schema else schema.get("enum")
-    if isinstance(choices, list):
-        return _write_literal(cast("list[Any]", choices))
-    for key in ("anyOf", "oneOf"):
-        if isinstance(parts := schema.get(key), list):
-            return _union([_write_type(each, root, depth + 1) for each in cast("list[Any]", parts)])
-    if isinstance(parts := schema.get("allOf"), list) and len(cast("list[Any]", parts)) == 1:
-        return _write_type(parts[0], root, depth + 1)
-    kinds = schema.get("type")
-    if kinds is None and "properties" in schema:
-        kinds = "object"
-    listed = cast("list[Any]", kinds) if isinstance(kinds, list) else [kinds]
-    return _union([_write_plain(kind, schema, root, depth) for kind in listed])
+    said = " ".join(str(schema.get("description") or "").split())
+    kind = schema.get("format")
+    if not isinstance(kind, str) or kind not in _FORMATS or kind in said.lower():
+        return said
+    return f"{said} ({kind})" if said else kind
 
 
-def _write_plain(kind: Any, schema: dict[str, Any], root: dict[str, Any], depth: int) -> str:
-    if kind == "array" and isinstance(schema.get("items"), dict):
-        return f"list[{_write_type(schema['items'], root, depth + 1)}]"
-    if kind == "object" and "properties" not in schema and isinstance(schema.get("additionalProperties"), dict):
-        return f"dict[str, {_write_type(schema['additionalProperties'], root, depth + 1)}]"
-    return _TYPES.get(kind, "Any") if isinstance(kind, str) else "Any"
+def _write_keys(part: Any, root: dict[str, Any], depth: int) -> str:
+    """What the dicts of a parameter have in them, in the form of parameters: "keys width: float, unit: str = 'm'"."""
+    found, is_list = _find_object(part, root)
+    told, left = list[str](), _MAX_KEYS
+    for key, (each, required) in list(parameters(found).items())[:MAX_CHOICES]:
+        told.append(_write_key(key, each, required, root, depth))
+        left -= len(told[-1])
+        if left < 0:
+            told[-1] = "…"
+            break
+    return f"{'each with keys' if is_list else 'keys'} {', '.join(told)}" if told else ""
 
 
-def _write_literal(choices: list[Any]) -> str:
-    plain = [choice for choice in choices if isinstance(choice, str | int | bool | None)]
-    if not plain or len(plain) < len(choices) or len(plain) > _MAX_CHOICES:
-        kinds = {type(choice).__name__ for choice in choices}
-        return kinds.pop() if kinds and kinds <= {"str", "int"} and len(kinds) == 1 else "Any"
-    return "None" if plain == [None] else f"Literal[{', '.join(map(repr, plain))}]"
+def _find_object(part: Any, root: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The schema of a dict that a value is, or that a list has in it; an empty one if it is anything else."""
+    is_list = False
+    for _ in range(MAX_DEPTH):
+        if not isinstance(part, dict):
+            break
+        schema = cast("dict[str, Any]", part)
+        others = [each for each in _alternatives(schema) if each != {"type": "null"}]
+        if isinstance(reference := schema.get("$ref"), str):
+            part = resolve(reference, root)
+        elif isinstance(schema.get("properties"), dict):
+            return schema, is_list
+        elif isinstance(schema.get("items"), dict):
+            part, is_list = schema["items"], True
+        else:
+            part = others[0] if len(others) == 1 else None
+    return {}, False
 
 
-def _union(kinds: list[str]) -> str:
-    unique = list(dict.fromkeys(kinds))
-    return "Any" if not unique or "Any" in unique else " | ".join(unique)
+def _alternatives(schema: dict[str, Any]) -> list[Any]:
+    found = next((schema[key] for key in ("anyOf", "oneOf", "allOf") if isinstance(schema.get(key), list)), None)
+    return [] if found is None else cast("list[Any]", found)
 
 
-def _resolve(reference: str, root: dict[str, Any]) -> Any:
-    """What a local JSON pointer names; None for any other reference."""
-    if not reference.startswith("#"):
-        return None
-    found: Any = root
-    for step in reference[1:].split("/")[1:]:
-        key = step.replace("~1", "/").replace("~0", "~")
-        if not isinstance(found, dict):
-            return None
-        found = cast("dict[str, Any]", found).get(key)
-    return found
+def _write_key(key: str, part: Any, required: bool, root: dict[str, Any], depth: int) -> str:
+    written = write_parameter(key, part, required, root)
+    inner = _write_keys(part, root, depth + 1) if depth < _MAX_NESTED else ""
+    about = "; ".join(text for text in (_remark(part), inner) if text)
+    return f"{written} ({about})" if about else written
 
 
 def _first_required_after_optional(required: list[bool]) -> int | None:
