@@ -1,3 +1,4 @@
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,51 @@ def test_a_failing_file_ends_with_status_1_and_its_own_frames(corral: Corral, tm
     done = corral("sandbox", "run", "cell.py", "--sandbox", "monty")
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "advice"),
+    [("matplotlib.pyplot", "--image data"), ("polars", "--package"), ("tkinter", "standard library")],
+)
+def test_what_is_not_installed_is_told_with_what_to_do(
+    corral: Corral, tmp_path: Path, module: str, advice: str
+) -> None:
+    (tmp_path / "cell.py").write_text(f"import {module}\n")
+    done = corral("sandbox", "run", "cell.py", "--sandbox", "monty")
+    assert done.returncode == 1
+    assert advice in done.stderr.splitlines()[-1]
+
+
+def test_an_error_that_only_looks_like_it_is_no_advice(corral: Corral, tmp_path: Path) -> None:
+    (tmp_path / "cell.py").write_text("raise ValueError(\"ModuleNotFoundError: No module named 'numpy'\")\n")
+    assert "--image" not in corral("sandbox", "run", "cell.py", "--sandbox", "monty").stderr
+
+
+@pytest.mark.docker
+def test_a_package_comes_with_a_file_that_needs_it(corral: Corral, tmp_path: Path, docker_image: None) -> None:
+    info = "fortytwo-1.0.dist-info"
+    with zipfile.ZipFile(tmp_path / "fortytwo-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("fortytwo.py", "answer = 42\n")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: fortytwo\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in wheel.namelist()))
+    (tmp_path / "cell.py").write_text("import fortytwo\nfortytwo.answer\n")
+    offline = {"UV_OFFLINE": "1", "UV_FIND_LINKS": str(tmp_path)}
+    done = corral("sandbox", "run", "cell.py", "--package", "fortytwo", **offline)
+    assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--image", "data", "--sandbox", "linux"],
+        ["--package", "six", "--sandbox", "monty"],
+        ["--package", "a @ http://b"],
+    ],
+)
+def test_packages_that_cannot_be_are_bad_input(corral: Corral, tmp_path: Path, flags: list[str]) -> None:
+    (tmp_path / "cell.py").write_text("1\n")
+    assert corral("sandbox", "run", "cell.py", *flags).returncode == 2
 
 
 def test_a_missing_file_is_bad_input(corral: Corral) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codeop
+import re
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -28,6 +29,19 @@ _NAME = click.option("--sandbox", "name", type=click.Choice(SANDBOXES), default=
 _TIMEOUT = click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True, help="Seconds of a cell."
 )
+
+_IMAGE = click.option("--image", type=click.Choice(["slim", "data"]), default="slim", show_default=True,
+                      help="data has numpy, pandas, matplotlib and Pillow.")  # fmt: skip
+
+_PACKAGES = click.option(
+    "--package",
+    "packages",
+    multiple=True,
+    help="What code can import beside, as pip takes it; wheels only. Repeatable.",
+)
+
+_MISSING = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
+_IN_DATA = ("numpy", "pandas", "matplotlib", "PIL")
 
 
 @click.group()
@@ -97,10 +111,20 @@ def check(ctx: click.Context, name: str) -> None:
 @sandbox.command("run")
 @click.argument("file", type=click.Path(path_type=Path))
 @_NAME
+@_IMAGE
+@_PACKAGES
 @_TIMEOUT
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where figures and tables are written.")
 @click.pass_context
-def run_file(ctx: click.Context, file: Path, name: str, timeout: float, out: Path | None) -> None:
+def run_file(
+    ctx: click.Context,
+    file: Path,
+    name: str,
+    image: Flavour,
+    packages: tuple[str, ...],
+    timeout: float,
+    out: Path | None,
+) -> None:
     """Run a Python file as one cell; it has no tools."""
     try:
         code = file.read_text(encoding="utf-8")
@@ -109,7 +133,7 @@ def run_file(ctx: click.Context, file: Path, name: str, timeout: float, out: Pat
         raise fail(f"{file}: the file can't be read: {problem}", Exit.BAD_INPUT) from error
 
     async def run() -> Execution:
-        async with _opened(name) as (_, execute):
+        async with _opened(name, image, packages) as (_, execute):
             return await execute(code, timeout)
 
     with explained():
@@ -120,21 +144,23 @@ def run_file(ctx: click.Context, file: Path, name: str, timeout: float, out: Pat
                 target = out / Path(artifact.name).name
                 target.write_bytes(artifact.data)
                 click.echo(f"wrote {target}", err=True)
-    _tell(execution)
+    _tell(execution, image)
     ctx.exit(Exit.ERROR if execution.error else Exit.DONE)
 
 
 @sandbox.command()
 @_NAME
+@_IMAGE
+@_PACKAGES
 @_TIMEOUT
-def shell(name: str, timeout: float) -> None:
+def shell(name: str, image: Flavour, packages: tuple[str, ...], timeout: float) -> None:
     """Type Python into one session. An empty line ends a block, Ctrl-D the shell."""
 
     async def run() -> None:
-        async with _opened(name) as (where, execute):
+        async with _opened(name, image, packages) as (where, execute):
             click.echo(f"a session in {where}; Ctrl-D ends it", err=True)
             async for cell in _typed():
-                _tell(await execute(cell, timeout))
+                _tell(await execute(cell, timeout), image)
 
     with explained():
         anyio.run(run)
@@ -191,8 +217,26 @@ async def _chosen(name: str) -> SandboxProvider:
     return provider
 
 
+async def _with_packages(name: str, image: Flavour, packages: tuple[str, ...]) -> SandboxProvider:
+    """The sandbox that is asked for; only Docker has images, and packages that were chosen."""
+    if image == "slim" and not packages:
+        return await _chosen(name)
+    if name not in ("auto", "docker"):
+        raise fail(f"--image and --package are for Docker; code runs in {name} here", Exit.BAD_INPUT)
+    from corral.sandbox import DockerProvider, Packages, image_name
+
+    # Whoever types the command may have what it names: it runs in the container alone.
+    names = [re.split(r"[^\w.-]", package, maxsplit=1)[0] for package in packages]
+    try:
+        return DockerProvider(image=image_name(image), packages=Packages(packages, allowed=names) if packages else None)
+    except ValueError as error:
+        raise fail(str(error), Exit.BAD_INPUT) from error
+
+
 @asynccontextmanager
-async def _opened(name: str) -> AsyncGenerator[tuple[str, Callable[[str, float], Awaitable[Execution]]]]:
+async def _opened(
+    name: str, image: Flavour, packages: tuple[str, ...]
+) -> AsyncGenerator[tuple[str, Callable[[str, float], Awaitable[Execution]]]]:
     """A session's name, and what runs a cell in it, through a gate that lets its owner run it and writes it down."""
     from corral.agents.effects import Effects
     from corral.agents.steps import InlineSteps
@@ -200,7 +244,7 @@ async def _opened(name: str) -> AsyncGenerator[tuple[str, Callable[[str, float],
     from corral.policy import ChainedAudit, Gate, Policy, SecurityPolicy
     from corral.sandbox import Host
 
-    provider = await _chosen(name)
+    provider = await _with_packages(name, image, packages)
     audit = ChainedAudit(read_settings().audit)
     owner = SecurityPolicy(resource="code:python", actions=["execute"], id="owner")
     effects = Effects(Gate(Policy(rules=[owner]), audit=audit), InlineSteps("sandbox"), "agent:bench", "user:local")
@@ -217,7 +261,7 @@ async def _opened(name: str) -> AsyncGenerator[tuple[str, Callable[[str, float],
             await provider.close()
 
 
-def _tell(execution: Execution) -> None:
+def _tell(execution: Execution, image: Flavour) -> None:
     if execution.output:
         click.echo(printable(execution.output), nl=not execution.output.endswith("\n"))
     if execution.value is not None:
@@ -226,6 +270,17 @@ def _tell(execution: Execution) -> None:
         # Of a cell that was stopped, the traceback shows how, which is no news of the cell's.
         shown = error.message if error.kind.value == "timeout" else error.traceback or error.message
         click.echo(printable(shown), err=True)
+        if missing := _MISSING.fullmatch(error.message):
+            click.echo(f"corral: {_advice(missing[1].partition('.')[0], image)}", err=True)
+
+
+def _advice(module: str, image: Flavour) -> str:
+    """What to do for a module that is not there."""
+    if module in sys.stdlib_module_names:
+        return f"{module} is of the standard library, and this sandbox does not have it; --sandbox docker may"
+    if module in _IN_DATA and image == "slim":
+        return f"{module} is in Docker's data image: --image data, which `corral sandbox build --flavour data` makes"
+    return f"the sandbox has no {module}; --package NAME adds a package by its name on PyPI"
 
 
 def _show(outcome: AttackOutcome) -> None:

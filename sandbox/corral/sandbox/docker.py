@@ -221,4 +221,5 @@ class Engines:
 
 def _check_image(engine: Engine, image: str) -> None:
     if not engine.has_image(image):
-        raise SandboxUnavailable(f"the engine has no image {image}; `corral sandbox build` makes it")
+        flavour = " --flavour data" if image == image_name("data") else ""
+        raise SandboxUnavailable(f"the engine has no image {image}; `corral sandbox build{flavour}` makes it")

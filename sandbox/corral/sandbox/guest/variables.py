@@ -33,7 +33,7 @@ class Variables:
         return bound
 
     def release(self) -> None:
-        """Close what was passed. That gives its pages back, which takes longer than to read them: nobody should wait."""
+        """Close what was passed. It gives the pages back, which takes longer than to read them: nobody should wait."""
         for descriptor in self.passed:
             with contextlib.suppress(OSError):  # the cell has closed it
                 os.close(descriptor)
