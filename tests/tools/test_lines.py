@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from corral.tools.lines import LineSplitter, Oversized
+from corral.tools.lines import LineSplitter, Oversized, Sieved, Unreadable
 
 
 def split(data: bytes, cap: int, sizes: list[int]) -> list[bytes | Oversized]:
@@ -41,8 +41,8 @@ def test_a_long_line_takes_linear_time() -> None:
     for _ in range(800):
         assert not list(lines.feed(chunk))
     [line] = lines.feed(b"\n")
-    assert isinstance(line, bytes)
-    assert len(line) == 800 * 65536
+    assert isinstance(line, Sieved)
+    assert line.length == 800 * 65536
     assert time.perf_counter() - start < 2
 
 
@@ -64,3 +64,19 @@ def test_the_ends_of_an_oversized_answer_say_whose_it_was(line: bytes, request_i
     [found] = split(line + b"\n", 1000, [100, 100])
     assert isinstance(found, Oversized)
     assert found.request_id() == request_id
+
+
+def test_a_line_that_is_not_taken_for_a_message_must_begin_like_one() -> None:
+    noise, message = b'{"id": 7, "level": "info"', b'{"jsonrpc": "2.0", "id": 7, "result": '
+    assert Oversized(9, noise, noise).request_id(is_message=False) is None
+    assert Oversized(9, message, message).request_id(is_message=False) == 7
+
+
+@pytest.mark.parametrize("problem", [b'{"a": "\xff', b'{"a": "\\x', b'{"a": "'])
+def test_a_long_line_that_is_no_json_is_told_from_one(problem: bytes) -> None:
+    long = problem + b"x" * 3000
+    found = list(LineSplitter(10_000, sieve_from=1000).feed(long + b'\n{"a": "' + b"y" * 3000 + b'"}\n'))
+    assert isinstance(found[0], Unreadable)
+    assert (found[0].problem, found[0].length) == ("is no JSON", len(long))
+    assert isinstance(found[1], Sieved)
+    assert found[1].restored() == b'{"a": "' + b"y" * 3000 + b'"}'

@@ -155,7 +155,7 @@ class ToolCalls:
     def _observed(self, tool: Tool, observation: Observation, cell: str | None) -> Outcome:
         for found in self._toolbox.found_by(tool, observation):
             self.found[found] = None
-        whole = observation.text if observation.whole is None else observation.whole
+        whole = observation.text if observation.whole is None else str(observation.whole)
         text = whole if cell is not None else self.shown(tool.name, observation)
         kind = "error" if observation.is_error else "ok"
         return Outcome(kind, text, observation.label, tool.result(observation), media=observation.media)

@@ -8,6 +8,10 @@ huge-first  answers a call with a line of 3 MB, the id before the result
 huge-last   the same, the id after the result
 deaf        closes its stdout in a call, and lives on
 malformed   answers a call with what is no result
+halved      answers a call with half a line of JSON
+long half   the same, of a long line
+cut         ends in the middle of a long line
+various     answers a call with long strings in several places
 binary      answers a call with bytes that are no text, and then as it should
 flood       answers a call with a line that never ends
 growing     lists one more tool after a call, and tells so
@@ -66,6 +70,17 @@ def misbehave(request: dict[str, Any]) -> None:
             threading.Thread(target=flood, args=(request["id"],), daemon=True).start()
         case "malformed":
             answer(request, {"content": "not a list"})
+        case "halved" | "long half":
+            line = json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result})
+            write(line[:50] if MODE == "halved" else line[:2_000_000])
+        case "cut":
+            os.write(1, json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}).encode()[:2_000_000])
+            os._exit(3)
+        case "various":
+            long = "é" * 400_000
+            blocks = [{"type": "text", "text": long}, {"type": "text", "text": "short"}]
+            blocks.append({"type": "resource", "resource": {"uri": "x://y", "text": long}})
+            answer(request, {"content": blocks, "structuredContent": {"result": long}})
         case "deaf":
             os.close(1)
             signal.pause()

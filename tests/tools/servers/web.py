@@ -1,7 +1,7 @@
 """An MCP server over streamable HTTP, on a port of its own choice or the one given; prints "ready PORT".
 
 With an address in TOKEN_CHECK, a request needs a bearer token with which that address answers 200; with one in ISSUER,
-it says that tokens come from there.
+it says that tokens come from there. With JSON_RESPONSE it answers in JSON, and not in events.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TOOLS = [
     types.Tool(name="headers", description="What came with the request.", input_schema=OBJECT),
     types.Tool(name="fingerprint", description="A hash of the authorization.", input_schema=OBJECT),
     types.Tool(name="wait", description="Never answer.", input_schema=OBJECT),
-    types.Tool(name="big", description="Five million characters.", input_schema=OBJECT),
+    types.Tool(name="big", description="Five million characters, or `size`.", input_schema=OBJECT),
 ]
 
 
@@ -58,7 +58,9 @@ async def call_tool(context: Any, params: types.CallToolRequestParams) -> types.
         case "fingerprint":
             return text(hashlib.sha256(context.request.headers.get("authorization", "").encode()).hexdigest())
         case "big":
-            return text("x" * 5_000_000)
+            if not os.environ.get("JSON_RESPONSE"):  # something to tell before the answer makes it a stream of events
+                await context.session.send_log_message("info", "here it comes")
+            return text("x" * int((params.arguments or {}).get("size", 5_000_000)))
         case "wait":
             await anyio.sleep_forever()
     raise ValueError("no such tool")
@@ -108,7 +110,8 @@ def guarded(app: Any) -> Any:
 def main() -> None:
     listener = socket.create_server(("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 0))
     server = Server("web", on_list_tools=list_tools, on_call_tool=call_tool)
-    config = uvicorn.Config(guarded(server.streamable_http_app()), log_level="error", timeout_graceful_shutdown=1)
+    app = server.streamable_http_app(json_response=bool(os.environ.get("JSON_RESPONSE")))
+    config = uvicorn.Config(guarded(app), log_level="error", timeout_graceful_shutdown=1)
     sys.stdout.write(f"ready {listener.getsockname()[1]}\n")
     sys.stdout.flush()
     anyio.run(uvicorn.Server(config).serve, [listener])

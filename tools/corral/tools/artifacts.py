@@ -13,11 +13,12 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import anyio
 
 from corral.policy import Admission, Label, Redactor
+from corral.tools.long_text import LongText, Span
 from corral.tools.observation import Observation
 from corral.tools.selection import select_by_path, select_by_pointer
 from corral.tools.tool import Effect, Tool
@@ -26,6 +27,8 @@ __all__ = ["Artifacts"]
 
 _MAX_PART: Final = 20_000
 _PART: Final = 1 << 20
+_REACH: Final = 1 << 16
+"""Characters of the longest secret that is looked for in a text that is kept in a file."""
 _LABEL: Final = ".label"
 _NAME: Final = re.compile(r".+-[0-9a-f]+\.(json|txt)(\.label)?")
 _SCHEMA: Final[dict[str, Any]] = {
@@ -87,17 +90,16 @@ class Artifacts:
 
     def shorten(self, tool: str, observation: Observation) -> Observation:
         """The observation itself, or one with head and tail of its text and the name of the file that has all."""
-        if len(observation.text) <= self._max_chars or observation.whole is not None:
+        text = cast("LongText", observation.whole) if observation.is_unread else observation.text
+        if len(text) <= self._max_chars or (observation.whole is not None and not observation.is_unread):
             return observation
+        structured = observation.structured
         if self._redactor is not None:
-            text, structured = (
-                self._redactor.redact(observation.text),
-                self._redactor.redact_json(observation.structured),
-            )
-            observation = replace(observation, text=text, structured=structured)
-        text = observation.text
-        name = self._keep(tool, observation)
-        head, tail = text[: self._max_chars * 2 // 3], text[-(self._max_chars // 3) :]
+            text, structured = self._redacted(text, self._redactor), self._redactor.redact_json(structured)
+            observation = replace(observation, structured=structured)
+        as_json = None if structured is None else json.dumps(structured, ensure_ascii=False)
+        name = self._keep(tool, observation.label, text if as_json is None else as_json, as_json is not None)
+        head, tail = _ends(text, self._max_chars * 2 // 3, self._max_chars // 3)
         left_out = len(text) - len(head) - len(tail)
         note = f"\n[… {left_out} characters left out; read them with read_result(artifact={name!r}) …]\n"
         return replace(observation, text=head + note + tail, whole=text)
@@ -118,10 +120,17 @@ class Artifacts:
     ) -> None:
         return None
 
-    def _keep(self, tool: str, observation: Observation) -> str:
-        is_json = observation.structured is not None
-        text = json.dumps(observation.structured, ensure_ascii=False) if is_json else observation.text
-        label = json.dumps(observation.label.to_json())
+    def _redacted(self, text: str | LongText, redactor: Redactor) -> str | LongText:
+        if isinstance(text, str):
+            return redactor.redact(text)
+
+        def find(part: str) -> list[Span]:
+            return [(finding.start, finding.end, f"[{finding.kind}]") for finding in redactor.find(part)]
+
+        return text.rewritten(find, _REACH)
+
+    def _keep(self, tool: str, whose: Label, text: str | LongText, is_json: bool) -> str:
+        label = json.dumps(whose.to_json())
         # By what it is: when a resumed run shortens the same result once more, the model finds the name that it knows.
         hashed = hashlib.sha256(f"{label}\n".encode())
         for part in _encoded(text):
@@ -131,10 +140,10 @@ class Artifacts:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._write(name, text)
             self._write(name + _LABEL, label)
-            self._labels[name] = observation.label
+            self._labels[name] = whose
         return name
 
-    def _write(self, name: str, text: str) -> None:
+    def _write(self, name: str, text: str | LongText) -> None:
         """All of it or nothing, however many processes keep the same; a planted link is not followed."""
         written = self._folder / f".{name}.{secrets.token_hex(4)}"
         descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -182,8 +191,17 @@ class Artifacts:
         return text
 
 
-def _encoded(text: str) -> Iterator[bytes]:
+def _ends(text: str | LongText, head: int, tail: int) -> tuple[str, str]:
+    if isinstance(text, LongText):
+        return text.head(head), text.tail(tail)
+    return text[:head], text[-tail:]
+
+
+def _encoded(text: str | LongText) -> Iterator[bytes]:
     """In parts: a long text is not copied whole."""
+    if isinstance(text, LongText):
+        yield from (part.encode("utf-8", "surrogatepass") for part in text.parts())
+        return
     for start in range(0, len(text), _PART):
         yield text[start : start + _PART].encode("utf-8", "surrogatepass")
 

@@ -20,6 +20,7 @@ from corral.tools.calling import CURRENT
 from corral.tools.client_side import ClientSide
 from corral.tools.failure import root_cause
 from corral.tools.handlers import Elicitation, Handlers
+from corral.tools.long_strings import LongStrings
 from corral.tools.loss import Lost, read_loss
 from corral.tools.pages import all_pages
 from corral.tools.secrets import hide_anywhere
@@ -57,6 +58,11 @@ class ServerTransport(Protocol):
 
     def secrets(self) -> tuple[str, ...]:
         """What is sent to the server and must not be seen in its results."""
+        ...
+
+    @property
+    def long(self) -> LongStrings:
+        """What is long in tools' results, which have names in their place."""
         ...
 
     async def __aenter__(self) -> TransportStreams: ...
@@ -118,7 +124,7 @@ class Connection:
                 await asyncio.wait((self._owner,))
 
     async def call(self, name: str, arguments: dict[str, object]) -> mcp_types.CallToolResult:
-        """As the SDK's `Client.call_tool`.
+        """As the SDK's `Client.call_tool`; what is long in its texts is in `long`.
 
         Raises:
             Lost: There was no answer.
@@ -195,6 +201,11 @@ class Connection:
         if self._client is None or self.is_over:
             raise Lost("had stopped", sent=False)
         return self._client
+
+    @property
+    def long(self) -> LongStrings:
+        """As the transport's."""
+        return self._transport.long
 
     @property
     def is_over(self) -> bool:

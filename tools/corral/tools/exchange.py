@@ -17,6 +17,9 @@ import httpx2
 from corral.tools.address import origin, show_url
 from corral.tools.breaker import Breaker
 from corral.tools.errors import TokenError
+from corral.tools.lines import LineSplitter, Oversized, Sieved
+from corral.tools.long_events import sifted
+from corral.tools.long_strings import LongStrings
 from corral.tools.loss import SENT
 
 __all__ = ["Exchange"]
@@ -32,13 +35,15 @@ class Exchange(httpx2.AsyncClient):
     """Sends MCP's messages to one server.
 
     Args:
-        max_bytes: Of one JSON answer; a longer one fails its request.
+        max_bytes: Of one message; a longer answer fails its request.
+        long: Takes what is long in tools' results.
         sse: The server answers on one stream of events, whose end is that of the connection.
     """
 
-    def __init__(self, *, max_bytes: int, has_credentials: bool, sse: bool, **options: Any) -> None:
+    def __init__(self, *, max_bytes: int, long: LongStrings, has_credentials: bool, sse: bool, **options: Any) -> None:
         super().__init__(timeout=httpx2.Timeout(None, connect=_CONNECT_TIME), **options)
         self._max_bytes = max_bytes
+        self._long = long
         self._has_credentials = has_credentials
         self._sse = sse
         self._events: httpx2.Response | None = None
@@ -106,15 +111,16 @@ class Exchange(httpx2.AsyncClient):
         return None
 
     async def _read(self, request: httpx2.Request, response: httpx2.Response) -> str | None:
-        content = b""
-        parts: list[bytes] = []
+        lines = LineSplitter(self._max_bytes)
         length = 0
         async for chunk in response.aiter_bytes():
             length += len(chunk)
             if length > self._max_bytes:
                 return f"answered with more than {self._max_bytes / 1024**2:g} MiB, which was dropped"
-            parts.append(chunk)
-        content = b"".join(parts)
+            lines.add(chunk)
+        content = self._shortened(lines.take())
+        if content is None:
+            return "answered with what is no JSON, which was dropped"
         setattr(response, "_content", content)  # noqa: B010 - as its own aread does
         is_message = b'"jsonrpc"' in content
         if response.is_error:
@@ -127,6 +133,14 @@ class Exchange(httpx2.AsyncClient):
                 return self._explain_status(request, response)
         if not is_message and content.strip() and response.status_code == 200:
             return f"answered with JSON that is no MCP message; correct its url {show_url(str(request.url))}"
+        return None
+
+    def _shortened(self, body: bytes | Oversized) -> bytes | None:
+        if not isinstance(body, Oversized):
+            return body
+        with suppress(ValueError):
+            if isinstance(body, Sieved):
+                return json.dumps(self._long.message(body.skeleton, body.found)[0]).encode()
         return None
 
     def _explain_status(self, request: httpx2.Request, response: httpx2.Response) -> str:
@@ -165,10 +179,35 @@ class Exchange(httpx2.AsyncClient):
         return httpx2.Response(status, json=body, request=request)
 
     def _follow_events(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
+        if not response.headers.get("content-type", "").startswith("text/event-stream"):
+            return response
+        if not response.headers.get("content-encoding"):
+            response.stream = _Shortened(response.stream, self._long, self._max_bytes)
         if self._sse and request.method == "GET":
             self._events = response
             response.stream = _Events(response.stream, self)
         return response
+
+
+class _Shortened(httpx2.AsyncByteStream):
+    """A stream of events without what is long in tools' results."""
+
+    def __init__(self, stream: Any, long: LongStrings, max_bytes: int) -> None:
+        self._stream = stream
+        self._long = long
+        self._max_bytes = max_bytes
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for line in sifted(self._stream, self._long, self._max_bytes, _refusal):
+            yield line
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _refusal(request_id: int | str, problem: str) -> bytes:
+    error = {"code": _FAILED, "message": f"the answer {problem} and was dropped"}
+    return json.dumps({"jsonrpc": "2.0", "id": request_id, "error": error}).encode()
 
 
 class _Events(httpx2.AsyncByteStream):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from corral.tools.egress import guarded
 from corral.tools.log_filter import logs_without
+from corral.tools.long_strings import LongStrings
 from corral.tools.oauth import TokenSource, bearer
 from corral.tools.server_login import ServerLogin
 
@@ -56,6 +57,7 @@ class HttpTransport:
         self._allow_private = allow_private
         self._stack = AsyncExitStack()
         self._exchange: Exchange | None = None
+        self.long = LongStrings()
 
     async def __aenter__(self) -> TransportStreams:
         from mcp.client.streamable_http import streamable_http_client  # keeps start-up light
@@ -107,6 +109,7 @@ class HttpTransport:
 
         self._exchange = Exchange(
             max_bytes=self._max_message_bytes,
+            long=self.long,
             has_credentials=self._auth is not None or any(name.lower() == "authorization" for name in self._headers),
             sse=self._sse,
             headers=self._headers,

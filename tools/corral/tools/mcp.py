@@ -267,7 +267,7 @@ class MCPServer:
 
     async def _run(self, name: str, effect: Effect, label: Label, arguments: dict[str, Any]) -> Observation:
         async def ask(connection: Connection) -> Observation:
-            return observe(await connection.call(name, arguments), label)
+            return observe(await connection.call(name, arguments), label, connection.long)
 
         def why_not(user: str) -> str | None:
             stale = self._stale.get(user, {}).get(name)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final, cast
 
 from pydantic import BaseModel
 
+from corral.tools.long_text import LongText
 from corral.tools.observation import Observation
 
 __all__ = ["HIDDEN", "hide_anywhere", "hide_in_text", "hide_secrets", "readable"]
@@ -38,9 +40,21 @@ def hide_secrets(observation: Observation, secrets: Iterable[str]) -> Observatio
     return replace(
         observation,
         text=hide_in_text(observation.text, known),
-        whole=None if observation.whole is None else hide_in_text(observation.whole, known),
+        whole=_hide_in_whole(observation.whole, known),
         structured=hide_anywhere(observation.structured, known),
         contents=tuple(hide_anywhere(content, known) for content in observation.contents),
+    )
+
+
+def _hide_in_whole(whole: str | LongText | None, secrets: tuple[str, ...]) -> str | LongText | None:
+    if not isinstance(whole, LongText):
+        return None if whole is None else hide_in_text(whole, secrets)
+    looked_for = sorted({each for each in secrets if len(each) >= _MIN_LENGTH}, key=len, reverse=True)
+    if not looked_for:
+        return whole
+    pattern = re.compile("|".join(map(re.escape, looked_for)))
+    return whole.rewritten(
+        lambda text: ((match.start(), match.end(), HIDDEN) for match in pattern.finditer(text)), len(looked_for[0])
     )
 
 

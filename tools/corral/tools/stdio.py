@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from corral.tools.lines import LineSplitter, Oversized
+from corral.tools.lines import LineSplitter, Oversized, Sieved, Unreadable
+from corral.tools.long_strings import LongStrings
 from corral.tools.process import ServerProcess, run_process
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ class StdioTransport:
         env: All of the process's variables.
         max_line_bytes: Of one message from the server. A longer answer fails the call that it was for, by an error
             made here; anything else that long is dropped.
+
+    Attributes:
+        long: What is long in tools' results, which have names in their place.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class StdioTransport:
         self._running: AbstractAsyncContextManager[TransportStreams] | None = None
         self.process: ServerProcess | None = None
         self._closing = False
+        self.long = LongStrings()
         self.over = False
         """The server closed its side before we closed ours, so that no answer will come any more."""
 
@@ -145,30 +150,36 @@ class StdioTransport:
     def _parse(self, line: bytes | Oversized) -> SessionMessage | None:
         import mcp_types as types  # keeps start-up light
         from mcp.shared.message import SessionMessage
-        from pydantic import ValidationError
 
-        if isinstance(line, Oversized):
-            return self._refuse(line)
-        if not line.strip():
-            return None
         message: Any
         try:
-            message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
-        except ValidationError:
-            logger.debug("dropped a line of %d bytes from %s: no JSON-RPC message", len(line), self._command[0])
-            return None
+            if isinstance(line, Sieved):
+                value, _ = self.long.message(line.skeleton, line.found)
+                message = types.jsonrpc_message_adapter.validate_python(value, by_name=False)
+            elif isinstance(line, Oversized):
+                return self._refuse(line, "")
+            elif line.strip():
+                message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+            else:
+                return None
+        except ValueError:  # pydantic's ValidationError is one
+            ends = line if isinstance(line, Oversized) else Oversized(len(line), line[:512], line[-512:])
+            return self._refuse(ends, "is no JSON-RPC message")
         return SessionMessage(message)
 
-    def _refuse(self, line: Oversized) -> SessionMessage | None:
+    def _refuse(self, line: Oversized, problem: str) -> SessionMessage | None:
         import mcp_types as types  # keeps start-up light
         from mcp.shared.message import SessionMessage
 
-        request_id = line.request_id()
+        problem = line.problem if isinstance(line, Unreadable) else problem
+        request_id = line.request_id(is_message=not problem)
         if request_id is None:
-            logger.warning("dropped a message of %d bytes from %s", line.length, self._command[0])
+            level = logging.DEBUG if problem else logging.WARNING
+            logger.log(level, "dropped a line of %d bytes from %s", line.length, self._command[0])
             return None
-        limit = f"{self._max_line_bytes / 1024**2:g} MiB"
-        text = f"the answer of {line.length / 1024**2:.1f} MiB is longer than {limit} and was dropped"
+        problem = problem or f"is longer than {self._max_line_bytes / 1024**2:g} MiB"
+        size = f"{line.length / 1024**2:.1f} MiB" if line.length > 1024**2 else f"{line.length} bytes"
+        text = f"the answer of {size} {problem} and was dropped"
         error = types.ErrorData(code=_OVERSIZED, message=text)
         return SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=request_id, error=error))
 

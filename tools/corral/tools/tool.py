@@ -156,7 +156,7 @@ class Tool:
         try:
             with anyio.move_on_after(self.timeout) as scope:
                 CURRENT.set(CurrentCall(admission.action.user, scope, REPORTS.get()))
-                return await self._run(arguments)
+                return (await self._run(arguments)).read()
         except NotAdmitted:
             raise
         except BadArguments as error:
@@ -179,7 +179,7 @@ class Tool:
         """What the function of `signature` returns: the structured result, without an SDK's wrapping, or text."""
         structured = observation.structured
         if structured is None:
-            return observation.text if observation.whole is None else observation.whole
+            return observation.text if observation.whole is None else str(observation.whole)
         if wraps_result(self.output_schema) and isinstance(structured, dict) and len(structured) == 1:
             return structured.get("result", structured)
         return structured

@@ -121,5 +121,5 @@ def _redacted(observation: Observation, redactor: Redactor) -> Observation:
     structured = redactor.redact_json(observation.structured)
     text = redactor.redact(observation.text)
     contents, media = (observation.contents, observation.media) if text == observation.text else ((), ())
-    whole = None if observation.whole is None else redactor.redact(observation.whole)
+    whole = None if observation.whole is None else redactor.redact(str(observation.whole))
     return replace(observation, text=text, structured=structured, contents=contents, whole=whole, media=media)
