@@ -259,6 +259,19 @@ async def test_a_browser_that_comes_back_with_something_else_gets_no_code_redeem
     assert server.requests == []
 
 
+async def test_a_server_that_binds_no_codes_to_who_asked_is_not_asked(server: Hostile) -> None:
+    said = {
+        "issuer": server.url,
+        "token_endpoint": f"{server.url}/token",
+        "code_challenge_methods_supported": ["plain"],
+    }
+    said |= {"authorization_endpoint": f"{server.url}/authorize"}
+    server.behaviour["/.well-known/oauth-authorization-server"] = answer(200, said)
+    client = OAuthClient(None, "me", issuer=server.url, grant=AuthorizationCode(show=pytest.fail))
+    with pytest.raises(TokenError, match="it takes codes with plain only, which others could redeem"):
+        await client.login()
+
+
 @pytest.mark.parametrize(
     ("server_url", "metadata", "problem"),
     [

@@ -125,6 +125,12 @@ class AuthorizationCode:
         fault = "it has none" if authorize_url is None else find_fault(authorize_url)
         if authorize_url is None or fault is not None or not is_private_way(authorize_url):
             raise TokenError("the authorization endpoint", fault or "it is reached over https only")
+        challenges = endpoint.metadata.challenges
+        if challenges and "S256" not in challenges:  # many servers take it and don't say so
+            said = readable(", ".join(challenges), 60)
+            raise TokenError(
+                endpoint.server, f"it takes codes with {said} only, which others could redeem (PKCE, S256)"
+            )
         verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
         async with RedirectListener(self.port) as listener:
             question = {

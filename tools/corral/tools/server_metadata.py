@@ -19,6 +19,7 @@ class AuthServer:
         sends_issuer: Says that it names itself in each redirect (RFC 9207).
         auth_methods: How clients may show who they are; empty if it does not say.
         takes_metadata_urls: A client may be a URL (CIMD).
+        challenges: The ways of PKCE that it takes; empty if it does not say.
     """
 
     issuer: str
@@ -31,6 +32,7 @@ class AuthServer:
     auth_methods: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
     takes_metadata_urls: bool = False
+    challenges: tuple[str, ...] = ()
 
     @classmethod
     def of_metadata(cls, data: dict[str, Any], issuer: str) -> Self:
@@ -57,6 +59,7 @@ class AuthServer:
             auth_methods=_words(data, "token_endpoint_auth_methods_supported"),
             scopes=_words(data, "scopes_supported"),
             takes_metadata_urls=data.get("client_id_metadata_document_supported") is True,
+            challenges=_words(data, "code_challenge_methods_supported"),
         )
 
     @classmethod
@@ -64,6 +67,7 @@ class AuthServer:
         """As it was kept; None for anything else."""
         try:
             given: Any = {**data, "auth_methods": tuple(data["auth_methods"]), "scopes": tuple(data["scopes"])}
+            given["challenges"] = tuple(data.get("challenges", ()))  # not kept before
             return cls(**given)
         except (KeyError, TypeError):
             return None
