@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from corral.tools import Endpoint, HttpTools, Observation, Tool, Toolbox
 from corral.tools.breaker import Breaker
 
@@ -36,3 +38,14 @@ async def test_a_host_that_breaks_off_each_call_is_left_alone(perform: Perform) 
             seen = [await perform(box["api_note"], {}) for _ in range(5)]
     assert len(server.asked) == 4
     assert "is left alone for 2 s more; nothing was sent" in seen[-1].text
+
+
+@pytest.mark.parametrize(("status", "asked"), [(502, 4), (503, 4), (504, 4), (500, 6), (429, 6)])
+async def test_a_host_that_says_it_is_down_is_left_alone_and_one_that_refuses_is_not(
+    perform: Perform, status: int, asked: int
+) -> None:
+    with plain(Answer(status)) as server:
+        async with Toolbox(HttpTools("api", server.url, Endpoint("note", "POST", "/"), tries=2)) as box:
+            seen = [await perform(box["api_note"], {}) for _ in range(6)]
+    assert len(server.asked) == asked
+    assert ("is left alone" in seen[-1].text) is (asked < 6)

@@ -48,6 +48,20 @@ async def test_a_token_that_is_refused_is_replaced_once(server: LoopbackOAuth, l
     assert server.requests[-3:] == ["POST /api/notes 401", "POST /oauth/token 200", "POST /api/notes 201"]
 
 
+@pytest.mark.parametrize("library", [httpx, httpx2])
+async def test_a_token_with_too_few_scopes_is_replaced_by_one_with_those_that_are_missing(
+    server: LoopbackOAuth, library: Any
+) -> None:
+    for step_up, status in ((False, 403), (True, 201)):
+        source = client_of(server, scopes=["herd:read"], step_up=step_up)
+        async with library.AsyncClient(auth=bearer(source)) as client:
+            for _ in range(2):
+                written = await client.post(f"{server.api_url}/notes", json={"text": "hay"})
+                assert written.status_code == status
+            assert (await client.get(f"{server.api_url}/animals")).status_code == 200
+    assert server.tokens_issued == 3
+
+
 async def test_an_api_that_refuses_each_token_gets_two_requests_and_no_more() -> None:
     with LoopbackOAuth() as server, LoopbackOAuth() as other:
         async with httpx.AsyncClient(auth=bearer(client_of(server))) as client:

@@ -36,7 +36,8 @@ HttpClient: TypeAlias = "httpx.AsyncClient | httpx2.AsyncClient"
 
 Remark: TypeAlias = "Callable[[Json | None, str | None], str | None]"
 
-_AGAIN: Final = frozenset((429, 502, 503, 504))
+_DOWN: Final = frozenset((502, 503, 504))
+_AGAIN: Final = _DOWN | {429}
 _MAX_REDIRECTS: Final = 5
 _MAX_RETRY_AFTER: Final = 10.0
 _FIRST_WAIT: Final = 0.3
@@ -119,7 +120,10 @@ class Api:
             return Observation(f"{text}; nothing was sent", is_error=True, label=label)
         try:
             async with self._send(message, source) as response:
-                self._breaker.worked()
+                if response.status_code in _DOWN:
+                    self._breaker.failed()
+                else:
+                    self._breaker.worked()
                 return await self._read(response, label, remark)
         except (httpx.ConnectError, httpx2.ConnectError, httpx.ConnectTimeout, httpx2.ConnectTimeout) as error:
             if str(error).startswith(REFUSED):
