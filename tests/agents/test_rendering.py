@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import dspy
 import pytest
 from dspy._vendor.lm15.providers.openai_chat import OpenAIChatLM
 from dspy.lm15 import (
@@ -22,7 +23,7 @@ from dspy.lm15 import (
     ToolResultPart,
 )
 
-from corral.agents import ModelSpec, ReAct
+from corral.agents import Model, ModelSpec, ReAct, module_tool
 from corral.agents.rendering import keep_rendered, rendering_once
 from corral.agents.testing import Call, Reply, ScriptedServer
 from corral.tools import tool
@@ -125,6 +126,34 @@ def test_outside_of_a_run_nothing_is_kept() -> None:
     for _ in range(2):
         kept.build_request(request(*TALK), stream=False)
     assert LOG[0] == LOG[1] == len(TALK)
+
+
+async def test_what_a_module_asks_does_not_have_the_runs_turns_rendered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[Message] = []
+    build_messages: Any = OpenAIChatLM._build_messages
+
+    def counting(self: Any, request: Request, compat: Any, **more: Any) -> Any:
+        rendered.extend(request.messages)
+        return build_messages(self, request, compat, **more)
+
+    monkeypatch.setattr(OpenAIChatLM, "_build_messages", counting)
+
+    def script(body: dict[str, Any], number: int) -> Reply:
+        if "tools" not in body:
+            return Reply("[[ ## answer ## ]]\nyes\n\n[[ ## completed ## ]]")
+        turns = len(body["messages"])
+        return Reply(calls=[Call("echo", {"question": str(turns)})]) if turns < 10 else Reply("done")
+
+    with ScriptedServer(script) as server:
+        model = Model(ModelSpec.of(model="openai/m", api_base=server.url, api_key="x"))
+        predict, signature = dspy.Predict("question -> answer"), "question -> answer"
+        echo = module_tool(predict, signature, name="echo", lm=model, effect="read")
+        result = await ReAct(signature, [echo], lm=model).run("go")
+        await model.close()
+    assert result.outputs == {"answer": "done"}
+    assert len(server.bodies) == 9
+    for message in result.messages[:-1]:
+        assert sum(message is one for one in rendered) == 1
 
 
 NAMES = ("ann", "bob", "cleo")

@@ -11,6 +11,7 @@ from corral.agents.effects.passage import Passage
 from corral.agents.errors import ModelError
 from corral.agents.generation import GENERATION, Generation
 from corral.agents.model import Model
+from corral.agents.rendering import rendering_once
 from corral.agents.steps import AT_STEP
 from corral.policy import Admission, Spend
 
@@ -90,7 +91,8 @@ class ModelEffects:
         async def ask(one: Model, request: Request, patience: float, /) -> Generation:
             return await self._ask(one, request, Spend(steps=1), None, patience)
 
-        generation = await model.answer(request, ask)
+        with rendering_once():  # another conversation than the run's, whose turns stay rendered
+            generation = await model.answer(request, ask)
         below.add(generation.usage, _cost(Spend(steps=1), generation))
         return generation
 
