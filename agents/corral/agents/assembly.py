@@ -21,11 +21,12 @@ from corral.agents.life import Life
 from corral.agents.loop import Loop, Task
 from corral.agents.media import media_as_json, media_in
 from corral.agents.model import Model
-from corral.agents.prompt import Actions, Offer, make_offer
+from corral.agents.prompt import SUBMIT, Actions, Offer, make_offer
 from corral.agents.quoting import unquote
 from corral.agents.remembering import Remembering
 from corral.agents.signature import TaskSignature, as_text
 from corral.agents.toolcalls import ToolCalls
+from corral.agents.variables import shown_beside, variables_of
 from corral.memory import Scope
 from corral.policy import Budget, Gate, Label, Provenance, Repeats, Usage
 
@@ -124,16 +125,24 @@ class Assembly:
         given, effects, life = self._given, self.effects, self._life
         label = self.introduce(role, inputs)
         progress = Progress(role.signature)
-        acting = Acting(given.kit.toolbox, self.calls, self._cells(role), effects, progress)
+        variables = self._variables(role, inputs)
+        acting = Acting(given.kit.toolbox, self.calls, self._cells(role, variables), effects, progress)
         start = life.start
         scope = Scope(given.user, given.name, start.session_id, life.run_id)
-        remembering = Remembering(given.memory, role.signature.render(inputs), label, scope, effects, life.emitter)
+        shown, note = shown_beside(inputs, variables)
+        text = "\n\n".join(filter(None, (role.signature.render(shown), note)))
+        remembering = Remembering(given.memory, text, label, scope, effects, life.emitter)
         task = Task(remembering, start.messages, life.heard, start.stream_text, refused, tuple(media_in(inputs)))
         return Loop(
             lambda native: self._offer(role, native), model, effects, life.emitter, acting, progress, task, self.border
         )
 
-    def _cells(self, role: Role) -> Cells | None:
+    def _variables(self, role: Role, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        if not role.actions & Actions.CODE:
+            return {}
+        return variables_of(inputs, {SUBMIT.upper(), *(tool.name for tool in self._given.kit.toolbox.tools)})
+
+    def _cells(self, role: Role, variables: Mapping[str, Any]) -> Cells | None:
         given = self._given
         if not role.actions & Actions.CODE:
             return None
@@ -144,6 +153,7 @@ class Assembly:
             self.effects,
             self._life.emitter,
             outputs=tuple(role.signature.outputs),
+            variables=variables,
             timeout=given.cell_timeout,
             most_chars=given.observation_chars,
         )

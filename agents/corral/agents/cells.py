@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -54,6 +54,7 @@ class Cells:
 
     Args:
         outputs: Parameter names of SUBMIT.
+        variables: Names that a session has from its first cell on, JSON.
         timeout: Seconds of a cell's own time.
         most_chars: For those who call it; `calls` cuts what the model sees.
     """
@@ -67,6 +68,7 @@ class Cells:
         emitter: Emitter,
         *,
         outputs: Sequence[str],
+        variables: Mapping[str, Any],
         timeout: float,
         most_chars: int,
     ) -> None:
@@ -76,6 +78,8 @@ class Cells:
         self._effects = effects
         self._emitter = emitter
         self._outputs = outputs
+        self._variables = variables
+        self._are_bound = False
         self._timeout = timeout
         self._session: Sandbox | None = None
         self._made = 0
@@ -118,6 +122,7 @@ class Cells:
         if self._session is None:
             spec = SandboxSpec(label=self._emitter.run_id[:12], network=self._effects.cells.network(self._provider))
             self._session = await self._provider.open(spec)
+            self._are_bound = False
         return self._session
 
     def _recall(self, cell: str, code: str, outcome: CellOutcome) -> CellOutcome:
@@ -162,6 +167,7 @@ class Cells:
                     self._timeout,
                     Host(tuple(t.name for t in self._toolbox.tools), host.call, self._outputs),
                     cell,
+                    variables=None if self._are_bound else self._variables or None,
                     again=host.again,
                 )
             except (Denied, BudgetExceeded) as error:
@@ -181,6 +187,9 @@ class Cells:
                 )
             if host.diverged is not None and not host.again:
                 raise host.diverged
+            # A cell that ran past its time, or crashed, is rolled back, and what it was given with it.
+            ended = execution.error is None or execution.error.kind is CellErrorKind.ERROR
+            self._are_bound = (self._are_bound or ended) and execution.state_kept
             return self._told(execution, host)
         if host.diverged is not None:
             raise host.diverged

@@ -6,11 +6,13 @@ import mimetypes
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import NoneType
 from typing import Any, TypeAlias, cast
 
 import dspy
 from dspy.lm15 import AudioPart, BinaryPart, DocumentPart, ImagePart, Message, TextPart
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
 
 from corral.agents.errors import DefinitionError
 from corral.tools import Media
@@ -37,6 +39,7 @@ _MOST_PICTURES = 8
 """Of one turn."""
 _SHOWN_BY = "Shown by the tool"
 _MEDIA = (dspy.Image, dspy.Audio, dspy.File)
+_MARK = b"<<CUSTOM-TYPE-START"
 _DATA_URI = re.compile(r"data:(?P<kind>[^;,]+)(?:;[^,]*)?;base64,(?P<data>.*)", re.DOTALL)
 
 
@@ -46,7 +49,7 @@ def media_in(value: Any) -> list[MediaPart]:
     Raises:
         DefinitionError: One can't be read, such as a data URI that is not base64.
     """
-    return [_part(found) for found in _found(value)]
+    return [_part(found) for found in _found(value)] if _may_have_some(value) else []
 
 
 def without_media(value: Any, told: Callable[[Any], Any] | None = None) -> Any:
@@ -55,15 +58,19 @@ def without_media(value: Any, told: Callable[[Any], Any] | None = None) -> Any:
     Args:
         told: What takes a medium's place instead of words.
     """
+    return _without(value, told) if _may_have_some(value) else value
+
+
+def _without(value: Any, told: Callable[[Any], Any] | None) -> Any:
     if isinstance(value, _MEDIA):
         return _words(_part(value)) if told is None else told(value)
     if isinstance(value, BaseModel) and any(True for _ in _found(value)):
-        return {name: without_media(each, told) for name, each in value}
+        return {name: _without(each, told) for name, each in value}
     if isinstance(value, Mapping):
         named = cast("Mapping[Any, Any]", value)
-        return {name: without_media(each, told) for name, each in named.items()}
+        return {name: _without(each, told) for name, each in named.items()}
     if isinstance(value, list | tuple):
-        return [without_media(each, told) for each in cast("list[Any]", value)]
+        return [_without(each, told) for each in cast("list[Any]", value)]
     return value
 
 
@@ -124,6 +131,14 @@ def without_pictures(message: Message) -> Message:
     if not shows_pictures(message):
         return message
     return replace(message, parts=tuple(part for part in message.parts if isinstance(part, TextPart)))
+
+
+def _may_have_some(value: Any) -> bool:
+    """Whether it is worth looking: a million rows are gone through in no time by what writes them as JSON, where DSPy
+    marks its own, and in many seconds here."""
+    if isinstance(value, (str, int, float, NoneType)):
+        return False
+    return isinstance(value, _MEDIA) or _MARK in to_json(value, fallback=str, inf_nan_mode="constants")
 
 
 def _found(value: Any) -> Iterator[Any]:
