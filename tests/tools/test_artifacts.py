@@ -43,6 +43,8 @@ async def test_a_long_result_is_given_by_its_ends_and_read_on_by_name(perform: P
         rest = await perform(box["read_result"], {"artifact": name, "offset": 50_000, "length": 100})
         assert rest.text == "x" * 6 + " end"
         assert rest.label == seen.label
+        past = await perform(box["read_result"], {"artifact": name, "offset": 10**9})
+        assert (past.is_error, past.text.partition(":")[0]) == (True, "it ends before that")
         unknown = await perform(box["read_result"], {"artifact": "../../etc/passwd"})
         assert unknown.is_error
 
@@ -88,6 +90,7 @@ async def test_values_of_a_long_json_result_are_found_by_jsonpath(perform: Perfo
         assert (await perform(read, {"artifact": name, "path": "$.cows"})).text == "[]"
         for query, problem in (
             ("$.rows[", "leads nowhere in it: "),
+            ("rows[0]", "a query begins with $, such as $.items[0].name"),
             ("$..*..*..*", "a query has at most 500 characters and 2 '..'"),
             ("$.rows[?match(@.name, '(a+)+')]", "match"),
         ):
@@ -95,7 +98,11 @@ async def test_values_of_a_long_json_result_are_found_by_jsonpath(perform: Perfo
             assert wrong.is_error
             assert problem in wrong.text
         text = (await perform(box["log"], {})).text.partition("artifact='")[2].partition("'")[0]
-        assert (await perform(read, {"artifact": text, "path": "$.a"})).is_error
+        wrong = await perform(read, {"artifact": text, "path": "$.a"})
+        assert (wrong.is_error, wrong.text.partition(": ")[2]) == (
+            True,
+            "it is text, not JSON; read it by offset and length",
+        )
 
 
 async def test_code_works_on_the_whole_of_what_a_model_sees_shortened(perform: Perform, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ async def test_an_answer_that_only_drips_ends_with_the_calls_time(perform: Perfo
     async with endless(b"Content-Type: text/plain", b"x", 0.01) as url:
         start = time.perf_counter()
         seen = await ask(perform, HttpTools("api", url, Endpoint("get", "GET", "/", timeout=0.5)))
-    assert seen.text == "api_get ran past its limit of 0.5 s and was stopped"
+    assert seen.text == "api_get ran past its limit of 0.5 s and was given up"
     assert time.perf_counter() - start < 5
 
 

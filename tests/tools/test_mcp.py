@@ -114,7 +114,10 @@ async def test_a_call_past_its_limit_is_stopped_and_the_next_one_works(perform: 
         start = time.perf_counter()
         seen = await perform(box["odd_wait"], {})
         assert time.perf_counter() - start < 2
-        assert seen.text == "odd_wait ran past its limit of 0.3 s and was stopped"
+        assert (
+            seen.text
+            == "odd_wait ran past its limit of 0.3 s and was given up; whether the call took effect is unknown"
+        )
         assert not (await perform(box["odd_pid"], {})).is_error
 
 

@@ -214,6 +214,10 @@ async def test_near_names_are_suggested() -> None:
         assert box.suggest("time_get_curent_time")[0] == "time_get_current_time"
         assert box.suggest("ad") == ["add"]
         assert box.suggest("zzz") == []
+        for other in ("time/convert", "time.convert", "mcp__time__convert", "functions.time_convert"):
+            assert box.suggest(other)[0] == "time_convert"
+        assert box.suggest("local/add") == ["add"]
+        assert box.suggest("fetch_current_date") == ["time_get_current_time"]
 
 
 async def test_functions_are_a_source_too(perform: Perform) -> None:

@@ -174,6 +174,8 @@ class Artifacts:
             asked = arguments.get("pointer") or arguments.get("path") or name
             return Observation(f"{asked!r} leads nowhere in it: {error}", is_error=True, label=label)
         offset = max(0, arguments.get("offset", 0))
+        if offset >= len(text) > 0:
+            return Observation(f"it ends before that: it has {len(text)} characters", is_error=True, label=label)
         part = text[offset : offset + min(max(1, arguments.get("length", 8000)), _MAX_PART)]
         left = len(text) - offset - len(part)
         return Observation(part + (f"\n[… {left} characters more]" if left > 0 else ""), label=label)
@@ -181,6 +183,8 @@ class Artifacts:
     def _look(self, name: str, arguments: dict[str, Any]) -> str:
         text = (self._folder / name).read_text(encoding="utf-8", errors="surrogatepass")
         pointer, query = arguments.get("pointer"), arguments.get("path")
+        if (pointer or query) and not name.endswith(".json"):
+            raise ValueError("it is text, not JSON; read it by offset and length")
         if pointer:
             value = select_by_pointer(json.loads(text), pointer)
             return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

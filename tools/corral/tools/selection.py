@@ -51,6 +51,8 @@ def select_by_path(value: Json, query: str) -> tuple[list[Json], bool]:
     """
     import jsonpath  # only where it is needed
 
+    if not query.lstrip().startswith("$"):
+        raise ValueError("a query begins with $, such as $.items[0].name")
     if len(query) > _MAX_QUERY or query.count("..") > _MAX_DESCENTS:
         raise ValueError(f"a query has at most {_MAX_QUERY} characters and {_MAX_DESCENTS} '..'")
     deadline = time.monotonic() + _MAX_SECONDS

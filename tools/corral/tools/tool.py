@@ -169,7 +169,8 @@ class Tool:
             return self.failed(explain(error, arguments))
         finally:
             CURRENT.set(before)
-        return self.failed(f"{self.name} ran past its limit of {self.timeout:g} s and was stopped")
+        outcome = "" if self.effect is Effect.READ else "; whether the call took effect is unknown"
+        return self.failed(f"{self.name} ran past its limit of {self.timeout:g} s and was given up{outcome}")
 
     def failed(self, text: str) -> Observation:
         """The observation of a call that gave nothing, for the reason `text`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from types import TracebackType
@@ -12,7 +13,7 @@ import anyio
 from corral.tools.artifacts import Artifacts
 from corral.tools.errors import ToolConfigError, ToolError, ToolSourceError
 from corral.tools.failure import explain
-from corral.tools.names import distinguish, matches
+from corral.tools.names import MAX_NAME, distinguish, matches
 from corral.tools.observation import Observation
 from corral.tools.offer import SEARCH, Offer
 from corral.tools.pins import Pins
@@ -22,6 +23,7 @@ from corral.tools.tool import Tool
 
 __all__ = ["Toolbox"]
 
+_SEPARATOR: Final = re.compile(r"[/.:]+|__+")
 _CHANGES: Final = {
     "added": "nobody approved it yet",
     "changed": "its definition is not the one that was approved",
@@ -180,8 +182,12 @@ class Toolbox:
     def suggest(self, name: str) -> list[str]:
         """At most three names of tools that `name` may have meant, the nearest first."""
         tools = self._by_name()
-        own = [tool.name for tool in tools.values() if tool.resource.partition("/")[2] == name]
-        return list(dict.fromkeys([*own, *get_close_matches(name, tools, n=3)]))[:3]
+        # Models also write "server/tool", "server.tool" and "mcp__server__tool".
+        last = _SEPARATOR.split(name)[-1]
+        own = [tool.name for tool in tools.values() if tool.resource.partition("/")[2] in (name, last)]
+        near = [*own, *get_close_matches(_SEPARATOR.sub("_", name), tools, n=3)]
+        near = near or [tool.name for tool in self.search(name[:MAX_NAME], 3)]
+        return list(dict.fromkeys(near))[:3]
 
     def _by_name(self) -> dict[str, Tool]:
         if self._tools is None:
