@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import ssl
 from types import TracebackType
 from typing import Self
 
@@ -10,15 +11,20 @@ ENGINE = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removepref
 
 
 class EngineRelay:
-    """`address` is for DOCKER_HOST, over TCP of the loopback device."""
+    """`address` is for DOCKER_HOST, over TCP of the loopback device.
 
-    def __init__(self) -> None:
+    Args:
+        tls: Terminates TLS here, as the engine itself would.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.address = ""
+        self._tls = tls
         self._writers: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
         self.address = f"tcp://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
@@ -31,11 +37,12 @@ class EngineRelay:
         """As if the engine had gone: nobody listens, and every connection is closed."""
         self._server.close()
         for writer in self._writers:
-            writer.close()
+            writer.transport.abort()
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        await asyncio.sleep(0)  # aborted connections are closed in the loop's next round
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
@@ -59,3 +66,5 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
         if writer.can_write_eof():
             writer.write_eof()
+        else:  # TLS knows no half of a connection
+            writer.close()

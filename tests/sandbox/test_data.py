@@ -1,5 +1,6 @@
 """Numbers, tables and figures: in the data image, if it was built (in minutes), and by wheels in the slim one."""
 
+import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ pytestmark = pytest.mark.docker
 @pytest.fixture(scope="module")
 async def data(docker_image: None) -> AsyncGenerator[DockerProvider]:
     if not await image_exists("data"):
+        if os.environ.get("CI") == "true":
+            pytest.fail("the data image is not built")
         pytest.skip("the image is not built: corral sandbox build --flavour data")
     async with DockerProvider(image=image_name("data")) as provider:
         yield provider

@@ -257,10 +257,20 @@ async def test_a_missing_image_says_what_to_do(docker_image: None) -> None:
             await provider.open()
 
 
-async def test_no_engine_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("unix:///nonexistent/docker.sock", r"at /nonexistent/docker.sock \(No such file or directory\)"),
+        ("unix:///" + "long" * 30, r"\(AF_UNIX path too long\)"),
+        ("tcp://127.0.0.1:1", r"at tcp://127.0.0.1:1 \(Connection refused\)"),
+        ("tcp://127.0.0.1:99999", "out of range"),
+        ("nonsense", "nonsense"),
+    ],
+)
+async def test_no_engine_is_a_sentence(monkeypatch: pytest.MonkeyPatch, address: str, reason: str) -> None:
+    monkeypatch.setenv("DOCKER_HOST", address)
     async with DockerProvider() as provider:
-        with pytest.raises(SandboxUnavailable, match="no Docker engine answers"):
+        with pytest.raises(SandboxUnavailable, match="no Docker engine answers.*" + reason):
             await provider.open()
 
 

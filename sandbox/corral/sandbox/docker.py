@@ -222,4 +222,5 @@ class Engines:
 def _check_image(engine: Engine, image: str) -> None:
     if not engine.has_image(image):
         flavour = " --flavour data" if image == image_name("data") else ""
-        raise SandboxUnavailable(f"the engine has no image {image}; `corral sandbox build{flavour}` makes it")
+        which = "it" if image in (IMAGE, image_name("data")) else image_name()
+        raise SandboxUnavailable(f"the engine has no image {image}; `corral sandbox build{flavour}` makes {which}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 from corral.sandbox.errors import SandboxUnavailable
 
@@ -20,6 +22,8 @@ __all__ = ["LABEL", "Engine", "Found"]
 
 LABEL = "corral.sandbox"
 """Marks every container of ours."""
+
+KNOCK_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,14 @@ class Engine:
             SandboxUnavailable: None answers.
         """
         # Here to keep start-up light: docker-py takes 0.1 s to import.
-        import docker
         from docker.errors import DockerException
+        from requests import RequestException
 
         _knock()
+        _check_certificates()
         try:
-            return cls(docker.from_env(timeout=60))
-        except DockerException as error:
+            return cls(_client())
+        except (DockerException, RequestException) as error:
             raise SandboxUnavailable(f"no Docker engine answers ({error}); start one, or use Monty") from error
 
     @property
@@ -119,8 +124,13 @@ class Engine:
             params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
             attached: Any = self._api.attach_socket(container, params)
         sock = getattr(attached, "_sock", attached)
+        if isinstance(sock, ssl.SSLSocket):
+            # As long as the response reads from it, closing it would only mark it; no copy of it can be made.
+            response: Any = getattr(sock, "_response", None)
+            response.raw._fp.close()
+            return sock
         if type(sock) is not socket.socket:
-            return sock  # TLS, or ssh: a socket but in name
+            return sock  # ssh: a socket but in name
         # The response owns it, and closes it when it is garbage.
         own = socket.socket(fileno=os.dup(sock.fileno()))
         attached.close()
@@ -187,14 +197,47 @@ class Engine:
             raise SandboxUnavailable(f"the Docker engine failed: {error}") from error
 
 
+def _client() -> DockerClient:
+    import docker
+    from docker.utils import kwargs_from_env
+
+    given: Any = kwargs_from_env()
+    if not given.get("tls"):
+        return docker.from_env(timeout=60)
+    # With a version it asks for none yet; what REQUESTS_CA_BUNDLE names must not take the place of the authority given.
+    client = docker.DockerClient(timeout=60, version="1.41", **given)
+    api: Any = client.api
+    api.trust_env = False
+    try:
+        api._version = str(api.version(api_version=False)["ApiVersion"])
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
 def _knock() -> None:
-    """Fail early when nobody listens on the engine's socket: docker-py would leave its own socket open then."""
-    scheme, _, path = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").partition("://")
-    if scheme != "unix":
+    """Fail early when nobody listens at the engine's address: docker-py would leave its own socket open then, and has
+    no short way to say so."""
+    address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    url = urlsplit(address)
+    try:
+        if url.scheme == "unix":
+            address = address.removeprefix("unix://")
+            with socket.socket(socket.AF_UNIX) as knock:
+                knock.connect(address)
+        elif url.scheme in ("tcp", "http", "https") and url.hostname and url.port:
+            socket.create_connection((url.hostname, url.port), KNOCK_TIMEOUT).close()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        problem = f"no Docker engine answers at {address} ({reason}); start one, or use Monty"
+        raise SandboxUnavailable(problem) from error
+
+
+def _check_certificates() -> None:
+    if not os.environ.get("DOCKER_TLS_VERIFY"):
         return
-    with socket.socket(socket.AF_UNIX) as knock:
-        try:
-            knock.connect(path)
-        except OSError as error:
-            problem = f"no Docker engine answers at {path} ({error.strerror}); start one, or use Monty"
-            raise SandboxUnavailable(problem) from error
+    folder = Path(os.environ.get("DOCKER_CERT_PATH") or Path.home() / ".docker")
+    missing = [name for name in ("ca.pem", "cert.pem", "key.pem") if not (folder / name).is_file()]
+    if missing:
+        raise SandboxUnavailable(f"DOCKER_TLS_VERIFY is set, and {folder} has no {', '.join(missing)}")
