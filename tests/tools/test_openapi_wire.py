@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -215,6 +216,26 @@ async def test_credentials_are_hidden_in_each_form_in_which_they_come_back(perfo
             seen = await perform(box["api_x"], {})
     hidden = "[hidden]; wrong password [hidden]; [hidden]; /x?k=[hidden]; [hidden]; [hidden]"
     assert seen.text == f"HTTP 400 Bad Request: {hidden}"
+
+
+async def test_keys_are_not_in_the_logs_of_the_libraries_below(
+    perform: Perform, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    scheme = {"type": "apiKey", "in": "query", "name": "k"}
+    operation = {"operationId": "x", "security": [{"key": []}]}
+    document = {
+        "openapi": "3.1.0",
+        "paths": {"/x": {"get": operation}},
+        "components": {"securitySchemes": {"key": scheme}},
+    }
+    away = Answer(302, headers={"Location": "/y?k=canary%2Fkey&x=1", "X-Echo": "canary/key"})
+    with plain(away, Answer()) as server:
+        async with Toolbox(load_openapi("api", document, base_url=server.url, security={"key": "canary/key"})) as box:
+            assert not (await perform(box["api_x"], {})).is_error
+        assert f'GET {server.url}/x?k=[hidden] "HTTP/1.1 302 Found"' in caplog.text
+        assert f'GET {server.url}/y?k=[hidden]&x=1 "HTTP/1.1 200 OK"' in caplog.text
+    assert "canary" not in caplog.text
 
 
 async def test_a_picture_is_kept_as_one(perform: Perform) -> None:

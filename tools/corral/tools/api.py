@@ -82,6 +82,10 @@ class Api:
         self._tries = tries
         self._breaker = Breaker(threshold=2 * tries)
 
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be seen of its credentials, whoever's they are."""
+        return (*self._secret_values, *self._sources.secrets())
+
     async def call(
         self, message: Message, effect: Effect, label: Label, *, signed: bool = True, remark: Remark | None = None
     ) -> Observation:

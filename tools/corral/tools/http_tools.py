@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
@@ -16,6 +17,7 @@ from corral.tools.credentials import Credential
 from corral.tools.egress import guarded
 from corral.tools.endpoint import HttpEndpoint
 from corral.tools.errors import BadArguments, ToolConfigError, ToolSourceError
+from corral.tools.log_filter import logs_without
 from corral.tools.names import check_source_name, spell
 from corral.tools.oauth import TokenSource
 from corral.tools.observation import Json, Observation
@@ -84,6 +86,7 @@ class HttpTools:
         self._expanded: dict[str, Credential] = {}
         self._api: Api | None = None
         self._own: Any = None
+        self._logs = ExitStack()
         if "${" not in base_url and (fault := self._find_fault(base_url)) is not None:
             raise ToolConfigError(f"API {name!r}", fault)
         self._tools: dict[str, Tool] = {}
@@ -120,12 +123,14 @@ class HttpTools:
             max_bytes=self._max_bytes,
             tries=self._tries,
         )
+        self._logs.enter_context(logs_without(self._api.secrets))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         own, self._own, self._api = self._own, None, None
+        self._logs.close()
         if own is not None:
             await own.aclose()
 

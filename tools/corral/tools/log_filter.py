@@ -1,4 +1,8 @@
-"""The SDK's own log lines, without the secrets of a connection: at DEBUG it writes down each message whole."""
+"""Log lines of the libraries below, without the secrets of a connection.
+
+httpx writes each URL down at INFO, with a key in its query; httpcore the headers of answers at DEBUG; the MCP SDK each
+message whole.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +16,16 @@ from corral.tools.secrets import hide_in_text
 
 __all__ = ["logs_without"]
 
-_LOGGERS: Final = ("mcp.client.streamable_http", "mcp.client.sse")
+_PARTS: Final = ("connection", "http11", "http2", "proxy", "socks")
+_LOGGERS: Final = (
+    *("mcp.client.streamable_http", "mcp.client.sse", "httpx", "httpx2"),
+    *(f"{library}.{part}" for library in ("httpcore", "httpcore2") for part in _PARTS),
+)
 
 
 @contextmanager
 def logs_without(secrets: Callable[[], tuple[str, ...]]) -> Generator[None]:
-    """While this is entered, what `secrets` gives is hidden in the lines that are logged about MCP over HTTP."""
+    """While this is entered, what `secrets` gives is hidden in the lines that those libraries log."""
 
     def hide(record: logging.LogRecord) -> bool:
         known = secrets()

@@ -37,6 +37,12 @@ class Sources:
             del self._users[next(iter(self._users))]
         return source
 
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be seen: of everybody's source, or of each user's that is kept."""
+        if not isinstance(self._auth, PerUser):
+            return () if self._auth is None else self._auth.secrets()
+        return tuple(secret for source in list(self._users.values()) for secret in source.secrets())
+
     def _make(self, auth: PerUser, user: str) -> TokenSource:
         source = auth.of(user)
         if not isinstance(source, TokenSource):
