@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import dspy
 import pytest
 
@@ -314,3 +317,35 @@ async def test_text_that_no_wire_takes_is_mended_wherever_it_comes_from() -> Non
     assert said["content"] == "Look at caf\ufffd"
     assert json.loads(said["tool_calls"][0]["function"]["arguments"]) == {"of": "\ufffd"}
     assert returned["content"] == "\ufffd: caf\ufffd"
+
+
+@pytest.mark.parametrize("ends", ["the run's time", "its own time", "the caller"])
+async def test_a_tool_that_ignores_its_cancellation_is_left_to_itself(ends: str) -> None:
+    begun, over = anyio.Event(), anyio.Event()
+
+    @tool(effect="read", timeout=0.3 if ends == "its own time" else 60)
+    async def stubborn() -> str:
+        """Tries again, whatever happens."""
+        begun.set()
+        while not over.is_set():
+            with suppress(BaseException):
+                await over.wait()
+        return "late"
+
+    lm, _ = scripted_lm([Reply(calls=[Call("stubborn")]), "Without it."])
+    limits = Limits(seconds=1.0 if ends == "the run's time" else None)
+    running = asyncio.create_task(ReAct("question -> answer", [stubborn], lm=lm, limits=limits).run("?"))
+    with anyio.fail_after(8):
+        await begun.wait()
+        if ends == "the caller":
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+        else:
+            result = await running
+            reason = StopReason.SECONDS if ends == "the run's time" else StopReason.DONE
+            assert result.reason is reason
+            assert "limit" in str(result.messages) or "time is over" in str(result.messages)
+        assert not over.is_set()
+    over.set()
+    await anyio.lowlevel.checkpoint()

@@ -16,6 +16,7 @@ from pydantic_core import to_json
 from corral.policy import Label
 from corral.tools.errors import BadArguments, ToolConfigError
 from corral.tools.hints import CallShape
+from corral.tools.leaving import run_and_leave
 from corral.tools.media import Media
 from corral.tools.observation import Json, Observation
 from corral.tools.threads import run_in_thread
@@ -126,11 +127,13 @@ class FunctionRun:
         except ValidationError as error:
             raise BadArguments(self._name, tuple(_tell(error))) from None
         if self._is_async:
-            result = await self.function(**values)
+            result = await run_and_leave(self.function(**values), f"tool {self._name}")
         else:
             work = partial(self.function, **values)
             result: Any = await run_in_thread(work, f"tool {self._name}")
-            if inspect.isawaitable(result):
+            if inspect.iscoroutine(result):
+                result = await run_and_leave(result, f"tool {self._name}")
+            elif inspect.isawaitable(result):
                 result = await result
         return self._observe(result)
 
