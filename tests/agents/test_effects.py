@@ -73,6 +73,7 @@ ADMITTED = {
     ("agents/corral/agents/effects/tools.py", "call"),
     *(("agents/corral/agents/effects/memory.py", method) for method in ("recall", "remember")),
     *(("agents/corral/agents/memorytools.py", method) for method in ("_work", "forget", "recall", "remember")),
+    ("apps/corral/apps/consolidation.py", "consolidate"),
     *(("apps/corral/apps/memory.py", method) for method in ("export", "forget", "import_", "learn", "recall")),
     ("agents/corral/agents/skills/source.py", "call"),  # a source, to its own tool
 }

@@ -6,11 +6,10 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,28 +22,6 @@ from .conftest import Corral
 from .tmux import Terminal
 
 NodeServer = Callable[..., StdioServer]
-
-
-@pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    if shutil.which("tmux") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("tmux is not installed")
-        pytest.skip("tmux is not installed")
-    made = Terminal(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "CORRAL_HOME": str(tmp_path / "data"),
-        "TERM": "xterm-256color",
-        "LANG": "C.UTF-8",
-    }
 
 
 @pytest.fixture

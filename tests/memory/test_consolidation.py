@@ -182,7 +182,8 @@ async def test_what_is_pending_is_counted_without_what_teaches_nothing(held: Hel
 async def test_a_model_is_asked_so_often_at_the_most(held: Held, scope: Scope) -> None:
     await held.remember(scope, *(f"turn {number}" for number in range(90)))
     model = Scripted([{"fact": "there are turns", "cites": [1]}], [])
-    assert len((await consolidate(held, model, scope, most=2)).ids) == 1
+    receipt = await consolidate(held, model, scope, most=2)
+    assert (len(receipt.ids), receipt.turns) == (1, 80)
     assert (await held.memory.pending(scope)).turns == 10
     model = Scripted([])
     await consolidate(held, model, scope, most=2)

@@ -22,7 +22,19 @@ from corral.agents.memorymodel import MemoryQuestions
 from corral.agents.model import Model, ModelSpec
 from corral.agents.steps import InlineSteps
 from corral.memory import ConsolidationBusy, ConsolidationFailed, MemoryFault, Pending, Receipt, Scope
-from corral.policy import Budget, BudgetExceeded, Consolidated, Denied, Emitter, Gate, Limits, Mode, Sink, Usage
+from corral.policy import (
+    Budget,
+    BudgetExceeded,
+    Consolidated,
+    ConsolidationStarted,
+    Denied,
+    Emitter,
+    Gate,
+    Limits,
+    Mode,
+    Sink,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from corral.memory import Memory
@@ -116,13 +128,14 @@ class Consolidating:
     ) -> None:
         scope = Scope(given.user, given.name)
         emitter = Emitter(uuid.uuid4().hex, sinks)
-        before, started, receipt, detail = Pending(), time.monotonic(), Receipt(), ""
+        started, receipt, detail = time.monotonic(), Receipt(), ""
         questions: MemoryQuestions | None = None
         try:
             before = await memory.pending(scope)
             if not wish.is_due(before, time.time()):
                 return
-            questions = MemoryQuestions(model, _effects(wish, given, mode, emitter))
+            effects, turns = _effects(wish, given, mode, emitter), before.turns
+            questions = MemoryQuestions(model, effects, lambda: emitter.emit(ConsolidationStarted(turns=turns)))
             receipt = await _ask(questions, memory, scope, wish.questions(before))
         except ConsolidationBusy:
             return
@@ -134,19 +147,16 @@ class Consolidating:
             return  # the same as after the last run, at no cost
         self._told = detail
         asked, usage = (questions.asked, questions.usage) if questions is not None else (0, Usage())
-        with suppress(MemoryFault):
-            left = await memory.pending(scope)
-            seconds = time.monotonic() - started
-            emitter.emit(
-                Consolidated(
-                    turns=max(0, before.turns - left.turns),
-                    facts=len(receipt.ids),
-                    model_calls=asked,
-                    usage=usage,
-                    seconds=seconds,
-                    detail=detail,
-                )
+        emitter.emit(
+            Consolidated(
+                turns=receipt.turns,
+                facts=len(receipt.ids),
+                model_calls=asked,
+                usage=usage,
+                seconds=time.monotonic() - started,
+                detail=detail,
             )
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Consolidating:
         # DSPy's optimisers copy agents: the copies have the same memory.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import dspy
@@ -27,12 +28,14 @@ class MemoryQuestions:
     """Asks a model as memory does: a question in, an answer out, through the gate and within its budget.
 
     Attributes:
+        when_asked: Called before the first question that can be paid for.
         usage: Of all questions so far.
         asked: How many were answered.
     """
 
     model: Model
     effects: Effects
+    when_asked: Callable[[], None] | None = None
     usage: Usage = field(default_factory=Usage)
     asked: int = 0
     _begun: int = 0
@@ -57,6 +60,8 @@ class MemoryQuestions:
             cap, left = getattr(budget.limits, plan.last.value) or 0.0, budget.left(plan.last.value) or 0.0
             raise BudgetExceeded(plan.last.value, cap, cap - left, plan.reserve.tokens + _SHORTEST)
         self._begun += 1
+        if self._begun == 1 and self.when_asked is not None:
+            self.when_asked()
         request = Request(model=model.name, messages=messages, config=model.config(**changes))
         answer = await effects.models.generate(model, request, self._begun, plan.reserve, None)
         self.usage += answer.usage

@@ -29,6 +29,7 @@ __all__ = [
     "SANDBOXES",
     "agent_options",
     "choose_sandbox",
+    "consolidate_option",
     "limits_of",
     "make_agent",
     "make_memory",
@@ -241,8 +242,22 @@ def token_store(settings: Settings) -> TokenStore:
     return open_token_store(settings.logins, settings.token_passphrase)
 
 
-def make_memory(settings: Settings, wanted: bool, stack: ExitStack) -> Memory | None:
-    """The memory below the data folder, closed by `stack`."""
+def consolidate_option(command: CommandT) -> CommandT:
+    """Adds the flag for those whose runs remember."""
+    return click.option(
+        "--consolidate/--no-consolidate",
+        default=setting("consolidate", False),
+        show_default="no-consolidate",
+        help="After the answer, let the model draw facts from what was said, once enough has gathered. It costs.",
+    )(command)
+
+
+def make_memory(
+    settings: Settings, wanted: bool, stack: ExitStack, agent_file: AgentFile | None = None
+) -> Memory | None:
+    """The memory below the data folder, closed by `stack`; an agent's file may want it, too, unless a flag does not."""
+    if agent_file is not None and "memory" not in _flags():
+        wanted = wanted or agent_file.has_memory
     if not wanted:
         return None
     from corral.agents import run_in_background
@@ -250,7 +265,8 @@ def make_memory(settings: Settings, wanted: bool, stack: ExitStack) -> Memory | 
     from corral.policy import Redactor
 
     # Names and addresses are what a memory is for; keys and tokens are not.
-    memory = Memory(settings.memory_folder, redact=Redactor(personal=False).redact)
+    shared = agent_file.shared if agent_file is not None else None
+    memory = Memory(settings.memory_folder, redact=Redactor(personal=False).redact, shared=shared)
     stack.callback(run_in_background, memory.close)
     return memory
 
@@ -302,6 +318,8 @@ def make_agent(
     if agent_file is not None:
         flags = _flags()
         given: dict[str, Any] = {"sandbox": sandbox, "policy": policy, "limits": limits_of(flags)}
+        if "consolidate" in flags or memory is None:
+            kept["consolidate"] = memory is not None and bool(options.get("consolidate"))
         if "model" in flags or agent_file.model is None:
             given["lm"] = model
         chosen = {name: value for name, value in given.items() if value is not None and value != Limits()}
@@ -309,6 +327,7 @@ def make_agent(
     return Agent(
         signature,
         toolbox,
+        consolidate=memory is not None and bool(options.get("consolidate")),
         lm=model,
         sandbox=sandbox,
         policy=policy,

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import click
 
-from corral.apps.assembly import read_settings
+from corral.apps.assembly import NO_MODEL, model_of, read_settings
 from corral.apps.failures import Exit, explained, fail
 from corral.apps.terminal import printable
 
 if TYPE_CHECKING:
-    from corral.memory import Memory, Receipt, Recollection, Scope
-    from corral.policy import Gate
+    from corral.memory import Memory, Receipt, Recollection, Scope, SharedStore
+    from corral.policy import Gate, Limits
 
 __all__ = ["memory"]
 
@@ -26,18 +27,36 @@ T = TypeVar("T")
 Use = Callable[["Memory", "Scope", "Gate"], Awaitable[T]]
 
 
+@dataclass(frozen=True)
+class Whose:
+    """Whose memory it is, and the server that it shares facts through."""
+
+    user: str
+    agent: str
+    shared: SharedStore | None = None
+
+
 @click.group()
-@click.option("--agent", default="main", show_default=True, help="Whose memory: the agent's name.")
+@click.option("--agent", default="main", show_default=True, help="Whose memory: the agent's name, or its file.")
 @click.option("--user", default="local", show_default=True, help="Whose memory: the user's name.")
 @click.pass_context
 def memory(ctx: click.Context, agent: str, user: str) -> None:
-    """See, search, add and forget what agents remember.
+    """See, search, add, consolidate and forget what agents remember.
 
     \b
     corral memory search "where does Bruno stand"
     corral memory forget "4711"
+    corral memory consolidate --model openai/gpt-4o-mini
     """
-    ctx.obj = (user, agent)
+    path = Path(agent)
+    if path.suffix not in (".yaml", ".yml", ".toml", ".md"):
+        ctx.obj = Whose(user, agent)
+        return
+    with explained():
+        from corral.agents import AgentFile
+
+        file = AgentFile.load(path)
+    ctx.obj = Whose(user, file.name, file.shared)
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable, a line of JSON each.")
@@ -46,7 +65,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Machine-r
 @memory.command("list")
 @as_json_option
 @click.pass_obj
-def list_memories(whose: tuple[str, str], as_json: bool) -> None:
+def list_memories(whose: Whose, as_json: bool) -> None:
     """List all memories, the oldest first."""
 
     async def use(memory: Memory, scope: Scope, gate: Gate) -> list[dict[str, Any]]:
@@ -65,7 +84,7 @@ def list_memories(whose: tuple[str, str], as_json: bool) -> None:
 @click.option("--untrusted", is_flag=True, help="Also what came from tools and the web; it is only data.")
 @as_json_option
 @click.pass_obj
-def search(whose: tuple[str, str], query: str, k: int, untrusted: bool, as_json: bool) -> None:
+def search(whose: Whose, query: str, k: int, untrusted: bool, as_json: bool) -> None:
     """Find memories as a run would, with their trust and why they were found."""
 
     async def use(memory: Memory, scope: Scope, gate: Gate) -> list[Recollection]:
@@ -89,7 +108,7 @@ def search(whose: tuple[str, str], query: str, k: int, untrusted: bool, as_json:
 @click.argument("id")
 @as_json_option
 @click.pass_obj
-def show(whose: tuple[str, str], id: str, as_json: bool) -> None:
+def show(whose: Whose, id: str, as_json: bool) -> None:
     """Show one memory whole: where it came from, what it was drawn from, and what it said before.
 
     ID is a memory's id, or the start of one.
@@ -114,7 +133,7 @@ def show(whose: tuple[str, str], id: str, as_json: bool) -> None:
 @click.argument("fact")
 @as_json_option
 @click.pass_obj
-def add(whose: tuple[str, str], fact: str, as_json: bool) -> None:
+def add(whose: Whose, fact: str, as_json: bool) -> None:
     """Add a fact that holds from now on."""
     from corral.policy import Label
 
@@ -139,7 +158,7 @@ def add(whose: tuple[str, str], fact: str, as_json: bool) -> None:
 @as_json_option
 @click.pass_obj
 def forget(
-    whose: tuple[str, str],
+    whose: Whose,
     subject: str | None,
     ids: tuple[str, ...],
     session: str | None,
@@ -189,7 +208,7 @@ def forget(
 
 @memory.command()
 @click.pass_obj
-def export(whose: tuple[str, str]) -> None:
+def export(whose: Whose) -> None:
     """Write all memories to stdout, a line of JSON each."""
 
     async def use(memory: Memory, scope: Scope, gate: Gate) -> list[dict[str, Any]]:
@@ -205,7 +224,7 @@ def export(whose: tuple[str, str]) -> None:
 @memory.command("import")
 @as_json_option
 @click.pass_obj
-def import_memories(whose: tuple[str, str], as_json: bool) -> None:
+def import_memories(whose: Whose, as_json: bool) -> None:
     """Read what `export` wrote from stdin; ill-formed lines are skipped and counted."""
     lines = sys.stdin.buffer.read().decode("utf-8", "replace").splitlines()
 
@@ -219,9 +238,44 @@ def import_memories(whose: tuple[str, str], as_json: bool) -> None:
 
 
 @memory.command()
+@click.option("--model", help="provider/name, such as openai/gpt-4o-mini; a cheap one may do.")
+@click.option("--api-base", help="An OpenAI-compatible server, such as http://127.0.0.1:8000/v1.")
+@click.option("--price", type=float, nargs=2, metavar="IN OUT", help="US dollars per million tokens.")
+@click.option(
+    "--most", type=click.IntRange(min=1), default=25, show_default=True, help="Model calls, of 40 turns each."
+)
+@click.option("--max-tokens", type=click.IntRange(min=0), help="Tokens of all model calls.")
+@click.option("--max-cost", type=click.FloatRange(min=0), help="US dollars; the model's price must be known.")
+@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds.")
 @as_json_option
 @click.pass_obj
-def stats(whose: tuple[str, str], as_json: bool) -> None:
+def consolidate(whose: Whose, most: int, as_json: bool, **options: Any) -> None:
+    """Let a model draw facts from what was said since the last time, such as every night.
+
+    What is done stays done, whenever it is stopped; where another process is at it, nothing is.
+    """
+    from corral.agents import Model
+    from corral.apps.consolidation import consolidated
+    from corral.policy import Limits
+
+    spec = model_of(read_settings(), {**options, "protocol": "native"})
+    if spec is None:
+        click.echo(NO_MODEL, err=True)
+        raise click.exceptions.Exit(Exit.BAD_INPUT)
+    given = {"tokens": options["max_tokens"], "cost_usd": options["max_cost"], "seconds": options["timeout"]}
+    limits = Limits.model_validate({"steps": most, **given})
+    with explained():
+        model = Model(spec)
+    done = _run(whose, lambda memory, scope, gate: consolidated(memory, scope, gate, model, most), limits)
+    click.echo(_json(done.to_json()) if as_json else printable(str(done)))
+    if done.problem:
+        raise fail(done.problem, done.status)
+
+
+@memory.command()
+@as_json_option
+@click.pass_obj
+def stats(whose: Whose, as_json: bool) -> None:
     """Count what is remembered."""
 
     async def use(memory: Memory, scope: Scope, gate: Gate) -> dict[str, Any]:
@@ -235,20 +289,22 @@ def stats(whose: tuple[str, str], as_json: bool) -> None:
         click.echo(f"{name}: {value}")
 
 
-def _run(whose: tuple[str, str], use: Use[T]) -> T:
+def _run(whose: Whose, use: Use[T], limits: Limits | None = None) -> T:
     """Use the memory below the data folder, through a gate that lets its owner do all, and writes it down."""
     from corral.memory import Memory, Scope
-    from corral.policy import ChainedAudit, Gate, Policy, Redactor, SecurityPolicy
+    from corral.policy import ChainedAudit, Gate, Limits, Policy, Redactor, SecurityPolicy
 
     settings = read_settings()
-    user, agent = whose
     owner = SecurityPolicy(resource="memory:*", actions=["read", "write", "delete"], id="owner")
+    models = SecurityPolicy(resource="model:*", actions=["generate"], id="owner-models")
 
     async def opened() -> T:
         audit = ChainedAudit(settings.audit)
         try:
-            async with Memory(settings.memory_folder, redact=Redactor(personal=False).redact) as memory:
-                return await use(memory, Scope(user, agent), Gate(Policy(rules=[owner]), audit=audit))
+            redact = Redactor(personal=False).redact
+            async with Memory(settings.memory_folder, redact=redact, shared=whose.shared) as memory:
+                gate = Gate(Policy(rules=[owner, models], limits=limits or Limits()), audit=audit)
+                return await use(memory, Scope(whose.user, whose.agent), gate)
         finally:
             audit.close()
 
@@ -265,9 +321,8 @@ async def _export(memory: Memory, scope: Scope, gate: Gate) -> list[dict[str, An
     return await gate.perform(memory.action("read", scope), admitted)
 
 
-def _say_empty(whose: tuple[str, str]) -> None:
-    user, agent = whose
-    click.echo(f"nothing is remembered of user {user!r} with agent {agent!r}", err=True)
+def _say_empty(whose: Whose) -> None:
+    click.echo(f"nothing is remembered of user {whose.user!r} with agent {whose.agent!r}", err=True)
 
 
 def _summary(line: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from corral.apps.assembly import (
     agent_options,
     choose_sandbox,
+    consolidate_option,
     make_memory,
     read_settings,
     setting,
@@ -24,10 +25,14 @@ from corral.apps.schema import read_schema
 from corral.apps.work import Work, make_unattended, model_for, work_of
 
 if TYPE_CHECKING:
+    from corral.agents import Agent
     from corral.apps.scripted import Outcome, Script
     from corral.sandbox import SandboxProvider
 
 __all__ = ["perform", "run"]
+
+_PATIENCE = 60.0
+"""Seconds that a command stays after its answer, for a consolidation."""
 
 
 @click.command()
@@ -60,6 +65,7 @@ __all__ = ["perform", "run"]
     show_default="no-memory",
     help="Recall before, remember after.",
 )
+@consolidate_option
 @click.option("--output-format", type=click.Choice(["text", "json", "stream-json"]), default="text", show_default=True)
 @click.pass_context
 def run(ctx: click.Context, task: str | None, **options: Any) -> None:
@@ -81,9 +87,8 @@ def run(ctx: click.Context, task: str | None, **options: Any) -> None:
         script = _script(task, options, work)
         _check_output(options["output"])
         result = perform(script, work, options, stack)
-    print_outcome(result, options["output_format"])
-    if options["output"] is not None and result.outputs is not None:
-        with explained():
+        print_outcome(result, options["output_format"])
+        if options["output"] is not None and result.outputs is not None:
             options["output"].write_text(answer_of(result.outputs) + "\n", encoding="utf-8")
     ctx.exit(status_of(result))
 
@@ -98,7 +103,7 @@ def perform(script: Script, work: Work, options: dict[str, Any], stack: ExitStac
         model=model,
         signature=read_schema(options["json_schema"]) if options["json_schema"] else options["signature"],
         sandbox=_sandbox(options, stack),
-        memory=make_memory(read_settings(), options["memory"], stack),
+        memory=make_memory(read_settings(), options["memory"], stack, work.agent),
         sinks=watchers(options["output_format"]),
     )
     from corral.agents import run_in_background
@@ -106,12 +111,21 @@ def perform(script: Script, work: Work, options: dict[str, Any], stack: ExitStac
 
     inputs = read_inputs(options["inputs"])
 
-    async def performed() -> Outcome:
-        async with agent:
-            require_tools(agent.toolbox, agent)
-            return await script.run(agent, inputs)
+    # It is left with the stack, after the answer was printed: leaving waits for a consolidation.
+    stack.enter_context(agent)
+    stack.callback(_wait_for_consolidation, agent)
+    require_tools(agent.toolbox, agent)
+    return run_in_background(lambda: script.run(agent, inputs))
 
-    return run_in_background(performed)
+
+def _wait_for_consolidation(agent: Agent) -> None:
+    """Let it come to its end, now that the answer is printed: for some seconds, or until Ctrl-C."""
+    from corral.agents import run_in_background
+
+    try:
+        run_in_background(lambda: agent.consolidated(_PATIENCE))
+    except KeyboardInterrupt:
+        click.echo("corral: memory: stopped; a later run goes on from there", err=True)
 
 
 def _check_output(path: Path | None) -> None:

@@ -117,7 +117,7 @@ def resume(ctx: click.Context, run: str, **options: Any) -> None:
     options |= {"task_file": None, "inputs": ()}
     with explained(), ExitStack() as stack:
         outcome = perform(_Resumed(run_id), work_of(ctx, options), options, stack)
-    print_outcome(outcome, options["output_format"])
+        print_outcome(outcome, options["output_format"])
     ctx.exit(status_of(outcome))
 
 

@@ -34,6 +34,7 @@ class Settings(BaseSettings):
         mcp_config: A JSON file with `mcpServers`.
         token_passphrase: Encrypts logins, instead of the system's keyring or a key beside them.
         memory: Whether runs recall and remember.
+        consolidate: Whether a model draws facts from what was remembered, after runs; it costs.
         plugins: Names of installed plugins that every run is to ask; a list, in the environment as JSON.
         max_cost: US dollars of a run.
         timeout: Seconds of a run.
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     protocol: Literal["native", "text"] | None = None
     sandbox: str | None = None
     memory: bool | None = None
+    consolidate: bool | None = None
     plugins: list[str] = []
     max_steps: int | None = Field(default=None, ge=0)
     max_tool_calls: int | None = Field(default=None, ge=0)

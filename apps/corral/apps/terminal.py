@@ -12,6 +12,8 @@ from corral.policy import (
     BudgetWarned,
     CellFinished,
     CellStarted,
+    Consolidated,
+    ConsolidationStarted,
     Event,
     Intervened,
     ResumeWarned,
@@ -19,7 +21,7 @@ from corral.policy import (
     ToolReturned,
 )
 
-__all__ = ["Progress", "printable"]
+__all__ = ["Progress", "consolidated_line", "printable"]
 
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
@@ -49,7 +51,9 @@ class Progress:
         self._quiet = quiet
 
     def emit(self, event: Event) -> None:
-        if self._quiet:
+        if isinstance(event, Consolidated):  # also where nobody may be watching: it costs, and nobody called it
+            click.secho(printable(f"corral: {consolidated_line(event)}"), err=True, dim=not self._quiet)
+        elif self._quiet:
             if isinstance(event, ToolReturned) and event.outcome == "denied":
                 click.echo(printable(f"corral: {' '.join(event.content.split())}"), err=True)
         elif (line := _line(event)) is not None:
@@ -76,8 +80,21 @@ def _line(event: Event) -> str | None:
             return f"  the agent is not as it was: {'; '.join(event.changes)}"
         case BudgetWarned():
             return f"  limit reached: {event.limit}"
+        case ConsolidationStarted():
+            return f"  memory: looking for facts in {event.turns} turns; Ctrl-C stops it, a later run goes on"
         case _:
             return None
+
+
+def consolidated_line(event: Consolidated) -> str:
+    """What a consolidation came to, and what it has cost."""
+    facts, turns, calls = (
+        f"{number} {what}{'' if number == 1 else 's'}"
+        for number, what in ((event.facts, "fact"), (event.turns, "turn"), (event.model_calls, "model call"))
+    )
+    cost = "" if event.usage.cost_usd is None else f", ${event.usage.cost_usd:.4f}"
+    why = f"; not all: {event.detail}" if event.detail else ""
+    return f"memory: {facts} drawn from {turns}, {calls}, {event.usage.tokens} tokens{cost}{why}"
 
 
 def _short(text: str) -> str:

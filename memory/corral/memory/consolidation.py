@@ -92,7 +92,7 @@ async def consolidate(
     if claim is None:
         raise ConsolidationBusy
     ids: list[str] = []
-    skipped = asked = 0
+    skipped = asked = turns = 0
     try:
         while (batch := await run(lambda opened: _next(opened, scope, now))) is not None:
             if batch.turns and asked == most:
@@ -102,14 +102,15 @@ async def consolidate(
             done = await run(lambda opened, b=batch, p=proposals: _store(opened, scope, b, p, redact))
             ids += done.ids
             skipped += done.skipped
+            turns += done.turns
     except ConsolidationFailed as error:
-        error.receipt = Receipt(tuple(ids), skipped=skipped)
+        error.receipt = Receipt(tuple(ids), skipped=skipped, turns=turns)
         if not isinstance(error.__cause__, PolicyError):  # no money or no leave: that says nothing about the turns
             await run(lambda opened: opened.store.note_failure(opened.store.space(scope), now))
         raise
     finally:
         claim.release()
-    return Receipt(tuple(ids), skipped=skipped)
+    return Receipt(tuple(ids), skipped=skipped, turns=turns)
 
 
 async def _ask(model: Model, batch: _Batch) -> list[_Proposal]:
@@ -176,7 +177,7 @@ def _store(
         if not receipt.skipped:
             ids += receipt.ids
     opened.store.set_checkpoint(space, batch.last)
-    return Receipt(tuple(ids), skipped=len(proposals) - len(ids))
+    return Receipt(tuple(ids), skipped=len(proposals) - len(ids), turns=len(batch.turns))
 
 
 def _are_there(opened: Opened, space: str, rows: Sequence[Row]) -> bool:

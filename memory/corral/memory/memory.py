@@ -230,9 +230,13 @@ class Memory:
         admission.claim(scope.resource("long"), "write")
         return await consolidate(self._run, model, scope, self._clock(), self._redact, most)
 
-    async def pending(self, scope: Scope) -> Pending:
-        """How much was said since the last consolidation: a count and never text, quick also in a large store."""
-        return await self._run(lambda opened: opened.store.pending(opened.store.space(scope), _MOST_COUNTED))
+    async def pending(self, scope: Scope, *, most: int = _MOST_COUNTED) -> Pending:
+        """How much was said since the last consolidation: a count and never text, quick also in a large store.
+
+        Args:
+            most: Turns that are looked at, the oldest first.
+        """
+        return await self._run(lambda opened: opened.store.pending(opened.store.space(scope), most))
 
     async def forget(
         self,

@@ -61,12 +61,14 @@ class Receipt:
         skipped: How many were left out: empty, said before, recalled text, ill-formed.
         copies: After `forget`, how many rows of each kind were erased.
         complete: After `forget`, whether the bytes are gone from the files too; False while another process reads.
+        turns: After `consolidate`, how many it went through with a model.
     """
 
     ids: tuple[str, ...] = ()
     skipped: int = 0
     copies: Mapping[str, int] = field(default_factory=dict[str, int])
     complete: bool = True
+    turns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         CellStarted,
         Compacted,
         Consolidated,
+        ConsolidationStarted,
         Emitter,
         Event,
         Intervened,
@@ -79,9 +80,9 @@ else:
             "errors": "BudgetExceeded Denied NotAdmitted PolicyError PolicyFileError",
             "events": (
                 "ApprovalAsked ApprovalGiven BudgetWarned CellFinished CellOutput CellStarted Compacted "
-                "Consolidated Emitter Event Intervened MessageAdded ModelCalled Recalled Remembered ResumeWarned "
-                "RunFinished RunStarted ServerLogged Sink SourceFailed StepStarted TextDelta ToolCalled "
-                "ToolProgressed ToolReturned Usage"
+                "Consolidated ConsolidationStarted Emitter Event Intervened MessageAdded ModelCalled Recalled "
+                "Remembered ResumeWarned RunFinished RunStarted ServerLogged Sink SourceFailed StepStarted TextDelta "
+                "ToolCalled ToolProgressed ToolReturned Usage"
             ),
             "explanation": "Explanation Remark explain",
             "facts": "Facts",
@@ -134,6 +135,7 @@ __all__ = [
     "Checkpoint",
     "Compacted",
     "Consolidated",
+    "ConsolidationStarted",
     "Confidentiality",
     "Denied",
     "EffectClass",

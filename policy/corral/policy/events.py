@@ -18,6 +18,7 @@ __all__ = [
     "CellStarted",
     "Compacted",
     "Consolidated",
+    "ConsolidationStarted",
     "Emitter",
     "Event",
     "Intervened",
@@ -272,6 +273,13 @@ class Remembered(Event):
     """Turns were written to memory."""
 
     count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsolidationStarted(Event):
+    """A model is about to be asked for facts in so many turns, or in more; see `Consolidated`."""
+
+    turns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

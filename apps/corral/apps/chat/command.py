@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from corral.apps.assembly import agent_options, model_of, read_settings, setting
+from corral.apps.assembly import agent_options, consolidate_option, model_of, read_settings, setting
 from corral.apps.failures import Exit, explained, fail
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ __all__ = ["chat"]
 @agent_options
 @click.option("--memory/--no-memory", default=setting("memory", True), show_default="memory",
               help="Recall before, remember after each turn.")  # fmt: skip
+@consolidate_option
 @click.option("-c", "--continue", "go_on", is_flag=True, help="Go on with the last session.")
 @click.option("-r", "--resume", "resumed", is_flag=False, flag_value="", metavar="[ID]",
               help="Go on with the session whose id starts so; without an id, choose one.")  # fmt: skip

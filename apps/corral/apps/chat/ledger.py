@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corral.policy import Event, ModelCalled, RunFinished, RunStarted, StepStarted, ToolReturned, Usage
+from corral.policy import Consolidated, Event, ModelCalled, RunFinished, RunStarted, StepStarted, ToolReturned, Usage
 
 __all__ = ["Ledger", "added"]
 
@@ -34,6 +34,9 @@ class Ledger:
             case ModelCalled():
                 self.model_calls += 1
                 self.last = event.usage
+                self.usage = added(self.usage, event.usage)
+            case Consolidated():
+                self.model_calls += event.model_calls
                 self.usage = added(self.usage, event.usage)
             case ToolReturned():
                 self.tool_calls += 1

@@ -224,6 +224,7 @@ class Repl:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._chat.conversation.agent.consolidated(0.0)  # who leaves does not wait: the next chat goes on with it
         session = self._chat.conversation.session
         if asked and session.unfinished is not None:
             self._screen.warn("what was asked is not answered: `corral chat -c` asks again")

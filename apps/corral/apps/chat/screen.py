@@ -16,11 +16,12 @@ from corral.apps.chat.folds import Fold, Folds
 from corral.apps.chat.keyboard import Keyboard
 from corral.apps.chat.paper import Paper
 from corral.apps.chat.pictures import Picture, inline
-from corral.apps.terminal import printable
+from corral.apps.terminal import consolidated_line, printable
 from corral.policy import (
     BudgetWarned,
     CellStarted,
     Compacted,
+    Consolidated,
     Event,
     Intervened,
     ModelCalled,
@@ -121,7 +122,9 @@ class Screen:
         """Show one event of a run as a person reads it."""
         if isinstance(event, RunStarted) and event.parent_run_id is None:
             self._run = event.run_id
-        if event.run_id == self._run or isinstance(event, ToolCalled | CellStarted):
+        if isinstance(event, Consolidated):
+            self.say(consolidated_line(event), "dim")
+        elif event.run_id == self._run or isinstance(event, ToolCalled | CellStarted):
             self._show_event(event)
         fold = self.folds.hear(event)
         if fold is not None:
