@@ -51,7 +51,15 @@ class Bench:
         self._provider: SandboxProvider = provider or self._auto
         self._calls = ToolCalls(toolbox, effects, emitter, MOST_CHARS)
         self._cells = Cells(
-            self._provider, toolbox, self._calls, effects, emitter, outputs=(), timeout=60.0, most_chars=MOST_CHARS
+            self._provider,
+            toolbox,
+            self._calls,
+            effects,
+            emitter,
+            outputs=(),
+            variables={},
+            timeout=60.0,
+            most_chars=MOST_CHARS,
         )
         self._made = 0
 
