@@ -1,6 +1,6 @@
 """What starting costs beside DSPy, and whose the installed megabytes are: `python benchmarks/import_cost.py [ROUNDS]`.
 
-CPU of fresh processes, in turn, so that other work on the machine falls on all of them, and the peak memory of each. The
+CPU of fresh processes, in turn, so that other work on the machine falls on all, and the peak memory of each. The
 installed packages are this interpreter's: with IPython among them, as development has it, DSPy takes longer to import.
 """
 
