@@ -306,16 +306,22 @@ async def test_text_that_no_wire_takes_is_mended_wherever_it_comes_from() -> Non
         """List."""
         return f"{of}: {name}"
 
-    script = [Reply(f"Look at {name}", calls=[Call("listing", {"of": "\ud83d"})]), Reply("Seen.")]
-    with ScriptedServer(script) as server:
-        result = await ReAct("question -> answer", [listing], lm=ModelSpec(model="openai/m", api_base=server.url)).run(
-            f"What is in {name}? \ud83d\ude00 too"
-        )
+    @tool(effect="read")
+    def names() -> list[str]:
+        """List all."""
+        return [name]
+
+    calls = [Call("names"), Call("listing", {"of": "\ud83d"})]
+    with ScriptedServer([Reply(f"Look at {name}", calls=calls), Reply("Seen.")]) as server:
+        result = await ReAct(
+            "question -> answer", [listing, names], lm=ModelSpec(model="openai/m", api_base=server.url)
+        ).run(f"What is in {name}? \ud83d\ude00 too")
     assert result.outputs == {"answer": "Seen."}, result.detail
-    asked, said, returned = server.bodies[-1]["messages"][-3:]
+    asked, said, listed, returned = server.bodies[-1]["messages"][-4:]
     assert asked["content"] == "What is in caf\ufffd? \U0001f600 too"
     assert said["content"] == "Look at caf\ufffd"
-    assert json.loads(said["tool_calls"][0]["function"]["arguments"]) == {"of": "\ufffd"}
+    assert json.loads(said["tool_calls"][1]["function"]["arguments"]) == {"of": "\ufffd"}
+    assert listed["content"] == '["caf\\udce9"]'
     assert returned["content"] == "\ufffd: caf\ufffd"
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, cast
 import dspy
 from dspy.lm15 import AudioPart, BinaryPart, DocumentPart, ImagePart, Message, TextPart
 from pydantic import BaseModel, ValidationError
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from corral.agents.errors import DefinitionError
 from corral.tools import Media
@@ -138,7 +138,12 @@ def _may_have_some(value: Any) -> bool:
     marks its own, and in many seconds here."""
     if isinstance(value, (str, int, float, NoneType)):
         return False
-    return isinstance(value, _MEDIA) or _MARK in to_json(value, fallback=str, inf_nan_mode="constants")
+    if isinstance(value, _MEDIA):
+        return True
+    try:
+        return _MARK in to_json(value, fallback=str, inf_nan_mode="constants")
+    except PydanticSerializationError:  # half a character in a text, such as an old file's name
+        return True
 
 
 def _found(value: Any) -> Iterator[Any]:

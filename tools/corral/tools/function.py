@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final, Literal, cast, overload
 
 from pydantic import ValidationError
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from corral.policy import Label
 from corral.tools.errors import BadArguments, ToolConfigError
@@ -175,7 +175,10 @@ def _drawn(part: Any) -> Any:
 def _as_json(value: Any) -> str:
     if isinstance(value, Media):
         return str(value)
-    return to_json(value, fallback=repr, bytes_mode="base64", inf_nan_mode="strings").decode()
+    try:
+        return to_json(value, fallback=repr, bytes_mode="base64", inf_nan_mode="strings").decode()
+    except PydanticSerializationError:  # half a character, such as a file's name in another encoding has: escaped
+        return json.dumps(to_jsonable_python(value, fallback=repr, bytes_mode="base64", inf_nan_mode="strings"))
 
 
 def _run_of(module: str, name: str, tool_name: str, label: Label) -> FunctionRun:
