@@ -44,7 +44,7 @@ PATHS = {
     ("agents/corral/agents/effects/models.py", "generate"): "inside Gate.perform",
     ("agents/corral/agents/effects/cells.py", "execute"): "inside Gate.perform",
     ("agents/corral/agents/interpreter.py", "execute"): "inside Gate.perform; and DSPy's own entry to it",
-    ("agents/corral/agents/loop.py", "generate"): "ModelEffects.generate",
+    ("agents/corral/agents/dialogue.py", "generate"): "ModelEffects.generate",
     ("agents/corral/agents/cells.py", "execute"): "CellEffects.execute",
     ("agents/corral/agents/rlm.py", "execute"): "CellEffects.execute",
     ("agents/corral/agents/rlm.py", "generate"): "ModelEffects.generate",

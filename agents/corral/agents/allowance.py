@@ -54,7 +54,7 @@ class Allowance:
 
     def __init__(self, budget: Budget, model: Model, meter: Meter) -> None:
         self._budget = budget
-        self.meter = meter
+        self._meter = meter
         self._price = model.price() if budget.left("cost_usd") is not None else None
         if budget.left("cost_usd") is not None and self._price is None:
             raise DefinitionError(
@@ -81,7 +81,7 @@ class Allowance:
         """
         if not self._counts:
             return Plan(self._last(again), Spend(steps=1), None)
-        prompt = self.meter.prompt(messages)
+        prompt = self._meter.prompt(messages)
         now = self._room(prompt) or 0.0
         # Going on means paying for this answer, then for a prompt that has grown by it, then for the final answer.
         going_on = (self._room(2 * prompt + self._final) or 0.0) - self._final
@@ -95,7 +95,7 @@ class Allowance:
     @contextmanager
     def kept(self, messages: Sequence[Message], *, only_if: bool) -> Generator[None]:
         """Set aside what a final answer takes, as far as there is so much, while other agents spend from the budget."""
-        reservation = self._set_aside(self.meter.prompt(messages)) if only_if else None
+        reservation = self._set_aside(self._meter.prompt(messages)) if only_if else None
         try:
             yield
         finally:

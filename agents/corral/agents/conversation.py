@@ -90,13 +90,8 @@ class Conversation:
         """Whether tools' pictures are shown in it."""
         return any(shows_pictures(message) for message in self.messages)
 
-    def measure_with(self, meter: Meter) -> None:
-        """Count with another meter: what stands before the messages has changed."""
-        self._meter = meter
-
-    def translate(self, how: Callable[[Sequence[Message]], list[Message]], meter: Meter) -> None:
+    def translate(self, how: Callable[[Sequence[Message]], list[Message]]) -> None:
         """Say it all in another protocol, one message for one."""
-        self._meter = meter
         self._rewrite(how(self.messages))
 
     def _rewrite(self, messages: list[Message]) -> None:

@@ -16,6 +16,10 @@ class Meter:
     """Counts the prompts of one run, which only grow until they are `rewritten`."""
 
     def __init__(self, system: str, tools: Sequence[FunctionTool]) -> None:
+        self.begin(system, tools)
+
+    def begin(self, system: str, tools: Sequence[FunctionTool]) -> None:
+        """Count from here: something else stands before the messages now."""
         self._system = system
         self._tools = tuple(tools)
         self._known: int | None = None
