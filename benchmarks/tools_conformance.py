@@ -75,7 +75,8 @@ class Play:
             if self.scenario.startswith("sep-2640"):
                 for skill in await source.skills():
                     if "no-prefetch" not in self.scenario:
-                        await source.load_skill(skill)
+                        action = Action(f"tool:suite/skills/{skill.name}", "call")
+                        await gate.perform(action, lambda admission, skill=skill: source.load_skill(skill, admission))
                 return
             tools = {tool.resource.partition("/")[2]: tool for tool in box}
             for name, arguments in self._calls(tools):

@@ -76,6 +76,7 @@ ADMITTED = {
     ("apps/corral/apps/consolidation.py", "consolidate"),
     *(("apps/corral/apps/memory.py", method) for method in ("export", "forget", "import_", "learn", "recall")),
     ("agents/corral/agents/skills/source.py", "call"),  # a source, to its own tool
+    ("apps/corral/apps/chat/looking.py", "load_skill"),
 }
 """Who hands an admission on to a tool or a memory, each inside Gate.perform."""
 

@@ -102,3 +102,20 @@ async def test_a_server_hears_that_nobody_waits_for_a_call_any_more(
             while not await anyio.Path(note).exists():  # noqa: ASYNC110 - another process
                 await anyio.sleep(0.02)
         assert (await perform(box["lively_work"], {})).text == "done"
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_error", "said"),
+    [
+        ("sampling", False, '"error":'),
+        ("tasked", True, "answered with a task in the background, which is not supported; whether"),
+    ],
+)
+async def test_what_is_not_supported_is_answered_and_holds_nobody_up(
+    perform: Perform, server: Server, mode: str, is_error: bool, said: str
+) -> None:
+    async with Toolbox(server("raw", mode)) as box:
+        with anyio.fail_after(10):
+            seen = await perform(box["raw_misbehave"], {})
+            assert (seen.is_error, said in seen.text) == (is_error, True), seen.text
+            assert (await perform(box["raw_greet"], {})).text == "hello"

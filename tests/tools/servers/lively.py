@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -34,6 +36,25 @@ async def grow(context: Context) -> str:
     server.add_tool(grown)
     await context.notify_tools_changed()
     return "grown"
+
+
+@server.resource("barn://door")
+def door() -> str:
+    return "open"
+
+
+@server.tool()
+async def slam(context: Context) -> str:
+    """Shut the door."""
+    await context.notify_resource_updated("barn://door")
+    return "shut"
+
+
+@server.tool()
+def die() -> str:
+    """Kill this process."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return ""
 
 
 @server.tool()

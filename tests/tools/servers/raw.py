@@ -11,6 +11,9 @@ malformed   answers a call with what is no result
 halved      answers a call with half a line of JSON
 long half   the same, of a long line
 cut         ends in the middle of a long line
+watched     tells of a change of a resource in a call, to who subscribed
+sampling    asks for a model's words in a call, and answers with what it was told
+tasked      answers a call with a task that nobody asked for
 various     answers a call with long strings in several places
 binary      answers a call with bytes that are no text, and then as it should
 flood       answers a call with a line that never ends
@@ -33,6 +36,9 @@ from typing import Any
 MODE = sys.argv[1]
 VERSION = "2025-11-25" if MODE == "skilled" else "2024-11-05"
 TOOLS = [{"name": name, "inputSchema": {"type": "object"}} for name in ("greet", "misbehave")]
+
+
+WATCHED: list[str] = []
 
 
 def write(line: str) -> None:
@@ -76,6 +82,18 @@ def misbehave(request: dict[str, Any]) -> None:
         case "cut":
             os.write(1, json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}).encode()[:2_000_000])
             os._exit(3)
+        case "watched":
+            for uri in WATCHED:
+                told = {"method": "notifications/resources/updated", "params": {"uri": uri}}
+                write(json.dumps({"jsonrpc": "2.0", **told}))
+            answer(request, {"content": []})
+        case "sampling":
+            asked = {"messages": [{"role": "user", "content": {"type": "text", "text": "?"}}], "maxTokens": 9}
+            write(json.dumps({"jsonrpc": "2.0", "id": "s", "method": "sampling/createMessage", "params": asked}))
+            answer(request, {"content": [{"type": "text", "text": sys.stdin.readline()}]})
+        case "tasked":
+            task = {"taskId": "t", "status": "working", "createdAt": "2026-01-01T00:00:00Z", "ttl": None}
+            answer(request, {"task": task})
         case "various":
             long = "é" * 400_000
             blocks = [{"type": "text", "text": long}, {"type": "text", "text": "short"}]
@@ -125,9 +143,14 @@ def serve(request: dict[str, Any]) -> None:
             answer(request, list_skills())
         case "resources/read" if MODE == "skilled":
             read(request)
+        case "resources/subscribe" if MODE == "watched":
+            WATCHED.append(request["params"]["uri"])
+            answer(request, {})
         case "initialize":
             info = {"name": "raw", "version": "1"}
             can: dict[str, Any] = {"tools": {}}
+            if MODE == "watched":
+                can["resources"] = {"subscribe": True}
             if MODE == "skilled":
                 can["extensions"] = {"io.modelcontextprotocol/skills": {}}
             answer(request, {"protocolVersion": VERSION, "capabilities": can, "serverInfo": info})

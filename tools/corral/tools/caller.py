@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final, cast
 
 import anyio
+from pydantic import ValidationError
 
 from corral.policy import Label
 from corral.tools.connection import Connection
@@ -55,6 +56,9 @@ class Caller:
             if loss.sent and effect.repeatable:
                 outcome = "the call was repeated, and failed again"
             text = f"the server {self._server!r} {loss.problem}; {outcome}"
+        except ValidationError as error:
+            outcome = "" if effect is Effect.READ else "; whether the call took effect is unknown"
+            text = f"the server {self._server!r} answered with {_what_it_is(error)}{outcome}"
         finally:
             await links.close_idle()
         return Observation(text, is_error=True, label=label)
@@ -74,3 +78,13 @@ class Caller:
             link.worked()
             return hide_secrets(observation, connection.secrets())
         raise AssertionError("unreachable")
+
+
+def _what_it_is(error: ValidationError) -> str:
+    """An answer that is not what was asked for."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    given = cast("dict[str, Any]", first["input"]) if isinstance(first["input"], dict) else {}
+    if "task" in given:
+        return "a task in the background, which is not supported"
+    place = ".".join(str(step) for step in first["loc"])
+    return f"what is no result ({place}: {first['msg']})" if place else f"what is no result ({first['msg']})"

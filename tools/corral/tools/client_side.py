@@ -43,6 +43,8 @@ class ClientSide:
         self._handlers = handlers
         self._changed = changed
         self._calls: list[CurrentCall] = []
+        self.resource_listeners: list[Callable[[str], None]] = []
+        """Called with the URI of a resource that changed."""
 
     @contextmanager
     def call(self) -> Generator[None]:
@@ -115,6 +117,9 @@ class ClientSide:
 
         if isinstance(message, types.ToolListChangedNotification):
             self._changed()
+        elif isinstance(message, types.ResourceUpdatedNotification):
+            for tell in tuple(self.resource_listeners):
+                tell(str(message.params.uri))
 
     async def _hear_log(self, params: mcp_types.LoggingMessageNotificationParams) -> None:
         entry = LogEntry(

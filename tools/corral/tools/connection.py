@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
@@ -174,6 +174,15 @@ class Connection:
             if await self._side.elicit(Elicitation(self._name, each.message, url=each.url)) is not True:
                 return False
         return bool(asked)
+
+    @contextmanager
+    def hearing_of_resources(self, tell: Callable[[str], None]) -> Generator[None]:
+        """`tell` is called with the URI of each resource of which the server says that it changed."""
+        self._side.resource_listeners.append(tell)
+        try:
+            yield
+        finally:
+            self._side.resource_listeners.remove(tell)
 
     async def list_again(self, timeout: float) -> None:
         """Put the tools as they are listed now into `tools`.

@@ -49,6 +49,7 @@ class Link:
         self._renewal: asyncio.Task[Connection] | None = None
         self._breaker = Breaker(threshold=2)
         self._crashes = Breaker(threshold=_CRASHES, pause=10.0)
+        self._closed = False
         self.restarts = 0
 
     async def open(self) -> None:
@@ -61,6 +62,7 @@ class Link:
 
     async def close(self) -> None:
         """Leave the server; nothing of it is left running."""
+        self._closed = True
         renewal, connection = self._renewal, self._connection
         self._renewal = self._connection = None
         with anyio.CancelScope(shield=True):
@@ -84,6 +86,8 @@ class Link:
         connection = self._connection
         if connection is not None and not connection.is_over:
             return connection
+        if self._closed:
+            raise ToolSourceError(self._name, "it was closed")
         if self._renewal is None or self._renewal.done():
             left = max(self._breaker.time_left, self._crashes.time_left)
             if left > 0:

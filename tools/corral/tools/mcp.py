@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from fnmatch import fnmatchcase
 from functools import partial
 from types import TracebackType
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
 
-from corral.policy import Admission, Label
+from corral.policy import Admission, Label, NotAdmitted
 from corral.tools.annotations import believe
 from corral.tools.arguments import broken
 from corral.tools.caller import Caller
+from corral.tools.calling import CURRENT
 from corral.tools.connection import Connection
 from corral.tools.contents import observe
 from corral.tools.errors import TokenError, ToolConfigError, ToolSourceError
@@ -27,6 +29,7 @@ from corral.tools.resources import resource_tools
 from corral.tools.servers import HttpServer, PerUser, ServerConfig, StdioServer
 from corral.tools.skills import Skill, SkillFile, list_skills, read_skill_file
 from corral.tools.tool import Effect, Tool
+from corral.tools.watching import watching
 
 if TYPE_CHECKING:
     import mcp_types
@@ -153,12 +156,17 @@ class MCPServer:
         await self._ask(take)
         return tuple(found)
 
-    async def load_skill(self, skill: Skill) -> dict[str, str]:
+    async def load_skill(self, skill: Skill, admission: Admission) -> dict[str, str]:
         """The texts of a skill's files by URI; untrusted, like all that a server says.
 
+        Args:
+            admission: To call "tool:SERVER/skills/NAME" without arguments.
+
         Raises:
+            NotAdmitted: The admission is not for this, or was used.
             ToolSourceError: A file is not what was listed (size, digest, frontmatter), or can't be had.
         """
+        admission.claim(f"tool:{self.name}/skills/{skill.name}", "call", {})
         texts: dict[str, str] = {}
 
         async def take(live: Connection) -> None:
@@ -169,11 +177,14 @@ class MCPServer:
         return texts
 
     async def read_skill(self, skill: Skill, file: SkillFile) -> str:
-        """The text of one of the skill's files; untrusted, like all that a server says.
+        """The text of one of the skill's files, for a tool that reads skills; untrusted, like all that a server says.
 
         Raises:
+            NotAdmitted: It is not read inside a tool's call, which the gate has let pass.
             ToolSourceError: It is not what was listed (size, digest, frontmatter), or can't be had.
         """
+        if CURRENT.get() is None:
+            raise NotAdmitted(f"a skill of {self.name!r} is read by a tool; use load_skill with an admission")
         texts: list[str] = []
 
         async def take(live: Connection) -> None:
@@ -181,6 +192,25 @@ class MCPServer:
 
         await self._ask(take)
         return texts[-1]
+
+    @asynccontextmanager
+    async def watching(self, *uris: str, admission: Admission) -> AsyncGenerator[AsyncIterator[str]]:
+        """Hear of changes of resources inside the block, by their URIs; what changed is read anew by whoever wants it.
+
+        A lost connection is made again, and then all the URIs are told, as nobody knows what changed meanwhile.
+
+        Args:
+            admission: To call "tool:SERVER/watch_resources" with {"uris": [...]}.
+
+        Raises:
+            NotAdmitted: The admission is not for this, or was used.
+            ToolSourceError: The server does not tell of changes, or can't be reached.
+        """
+        admission.claim(f"tool:{self.name}/watch_resources", "call", {"uris": list(uris)})
+        if self._links is None:
+            raise RuntimeError(f"the server {self.name!r} is not open")
+        async with watching(self.name, self._links.first, uris, self._connect_timeout) as heard:
+            yield heard
 
     async def _ask(self, question: Callable[[Connection], Awaitable[None]]) -> Connection:
         """Something else than a call, within the connect timeout."""

@@ -93,8 +93,7 @@ class _Looking:
         action = Action(f"tool:{server.name}/skills/{skill.name}", "call", "agent:bench")
 
         async def effect(admission: Admission) -> dict[str, str]:
-            admission.claim(action.resource, "call")
-            return await server.load_skill(skill)
+            return await server.load_skill(skill, admission)
 
         for uri, text in (await self._chat.bench.gate.perform(action, effect)).items():
             self._screen.say(uri, "call")
