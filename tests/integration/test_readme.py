@@ -1,21 +1,32 @@
 """What the README shows is what happens."""
 
+import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from corral.agents.testing import Call, Reply, ScriptedServer
 from corral.policy import Action, Policy, Verdict
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+
+
+def blocks(language: str, page: str = "README.md") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 
 
 def block(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    assert found is not None
-    return found[1]
+    return blocks(language)[0]
+
+
+def run(program: str, folder: Path, **environment: str) -> str:
+    command, variables = [sys.executable, "-c", program], os.environ | environment
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
 
 
 CODE = """\
@@ -63,3 +74,18 @@ def test_the_policy_says_what_the_readme_says(tmp_path: Path) -> None:
     assert verdict("order", item="hay", count="many") is Verdict.DENY
     assert verdict("sell", item="hay") is Verdict.DENY
     assert policy.limits.tokens == 50_000
+
+
+def test_the_program_of_the_sandbox_room_adds_up_in_whatever_sandbox_works_here(tmp_path: Path) -> None:
+    (program,) = blocks("python", "sandbox/README.md")
+    assert run(program, tmp_path) == "8\n"
+
+
+def test_the_programs_of_the_tools_room_run(tmp_path: Path) -> None:
+    functions, signed = blocks("python", "tools/README.md")
+    (tmp_path / "servers.json").write_text('{"mcpServers": {}}')
+    before, within, after = functions.partition("async with")  # as in a notebook
+    main = f"import asyncio\nasync def main():\n{textwrap.indent(within + after, '    ')}asyncio.run(main())\n"
+    assert run(before + main, tmp_path) == "['area'] {}\n"
+    imports = "import httpx\nfrom corral.tools import *\n"
+    assert run(f"{imports}{signed}print(farm.name)", tmp_path, CLIENT_SECRET="s") == "farm\n"
