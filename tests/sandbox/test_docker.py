@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import anyio
+import anyio.abc
 import pytest
 from anyio import to_thread
 
@@ -272,6 +273,29 @@ async def test_no_engine_is_a_sentence(monkeypatch: pytest.MonkeyPatch, address:
     async with DockerProvider() as provider:
         with pytest.raises(SandboxUnavailable, match="no Docker engine answers.*" + reason):
             await provider.open()
+
+
+async def test_an_engine_that_never_answers_is_given_up_when_its_caller_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = anyio.Event()
+    ended = anyio.Event()
+
+    async def listen(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            called.set()
+            await ended.wait()
+
+    server = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = server.extra(anyio.abc.SocketAttribute.local_port)
+    monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{port}")
+    async with server, anyio.create_task_group() as serving:
+        serving.start_soon(server.serve, listen)
+        with anyio.fail_after(5):
+            async with DockerProvider() as provider, anyio.create_task_group() as opening:
+                opening.start_soon(provider.open)
+                await called.wait()
+                opening.cancel_scope.cancel()
+        ended.set()
+        serving.cancel_scope.cancel()
 
 
 async def test_a_container_killed_under_a_cell_is_gone_not_a_hang(docker_image: None, engine: Engine) -> None:

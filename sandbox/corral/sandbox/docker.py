@@ -155,7 +155,7 @@ class DockerProvider:
         if self._engine is None:
             if sys.platform != "linux":
                 raise SandboxUnavailable("Docker sandboxes need an engine on the same Linux; use Monty here")
-            engine = await to_thread.run_sync(Engine.connect)
+            engine = await _reach()
             try:
                 await to_thread.run_sync(sweep_engine, engine)
                 await to_thread.run_sync(_check_image, engine, self._settings.image)
@@ -217,6 +217,26 @@ class Engines:
     def terms(self, limits: Limits) -> Terms:
         processes = max(1, limits.processes - RESERVED_PROCESSES)
         return Terms(True, {"NOFILE": limits.open_files, "NPROC": processes, "CORE": 0}, whole=True)
+
+
+async def _reach() -> Engine:
+    """Connect; whoever gives up waiting does not have to wait for an engine that never answers."""
+    reached: list[Engine] = []
+    given_up = False
+
+    def connect() -> None:
+        reached.append(Engine.connect())
+        if given_up:
+            reached[0].close()
+
+    try:
+        await to_thread.run_sync(connect, abandon_on_cancel=True)
+    except BaseException:
+        given_up = True
+        for engine in reached:
+            engine.close()
+        raise
+    return reached[0]
 
 
 def _check_image(engine: Engine, image: str) -> None:

@@ -23,7 +23,8 @@ __all__ = ["LABEL", "Engine", "Found"]
 LABEL = "corral.sandbox"
 """Marks every container of ours."""
 
-KNOCK_TIMEOUT = 10.0
+FIRST_TIMEOUT, TIMEOUT = 10, 60
+"""Seconds that the engine may take to say its version, and for each answer from then on."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,16 @@ class Engine:
         """
         # Here to keep start-up light: docker-py takes 0.1 s to import.
         from docker.errors import DockerException
-        from requests import RequestException
+        from requests import RequestException, Timeout
 
         _knock()
         _check_certificates()
         try:
             return cls(_client())
         except (DockerException, RequestException) as error:
-            raise SandboxUnavailable(f"no Docker engine answers ({error}); start one, or use Monty") from error
+            silent = isinstance(error, Timeout) or isinstance(error.__cause__, Timeout)
+            reason = f"it said nothing for {FIRST_TIMEOUT} s" if silent else error
+            raise SandboxUnavailable(f"no Docker engine answers ({reason}); start one, or use Monty") from error
 
     @property
     def version(self) -> str:
@@ -203,9 +206,11 @@ def _client() -> DockerClient:
 
     given: Any = kwargs_from_env()
     if not given.get("tls"):
-        return docker.from_env(timeout=60)
+        client = docker.from_env(timeout=FIRST_TIMEOUT)
+        _extend(client)
+        return client
     # With a version it asks for none yet; what REQUESTS_CA_BUNDLE names must not take the place of the authority given.
-    client = docker.DockerClient(timeout=60, version="1.41", **given)
+    client = docker.DockerClient(timeout=FIRST_TIMEOUT, version="1.41", **given)
     api: Any = client.api
     api.trust_env = False
     try:
@@ -213,7 +218,13 @@ def _client() -> DockerClient:
     except BaseException:
         client.close()
         raise
+    _extend(client)
     return client
+
+
+def _extend(client: DockerClient) -> None:
+    api: Any = client.api
+    api.timeout = TIMEOUT
 
 
 def _knock() -> None:
@@ -227,7 +238,7 @@ def _knock() -> None:
             with socket.socket(socket.AF_UNIX) as knock:
                 knock.connect(address)
         elif url.scheme in ("tcp", "http", "https") and url.hostname and url.port:
-            socket.create_connection((url.hostname, url.port), KNOCK_TIMEOUT).close()
+            socket.create_connection((url.hostname, url.port), FIRST_TIMEOUT).close()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         problem = f"no Docker engine answers at {address} ({reason}); start one, or use Monty"
