@@ -241,3 +241,9 @@ async def test_members_of_a_team_remember_in_the_memory_of_who_leads_it(tmp_path
         agent = file.make(tmp_path, memory=memory)
         async with agent:
             assert [tool.name for tool in agent.toolbox.tools] == ["helper"]
+
+
+def test_a_file_that_would_be_read_as_toml_is_not_written_as_something_else(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError, match=r"name it \.yaml or \.md"):
+        AgentFile.of(ReAct("question -> answer", lm="openai/m")).save(tmp_path / "agent.toml")
+    assert not (tmp_path / "agent.toml").exists()

@@ -289,6 +289,22 @@ async def test_a_fork_goes_on_from_its_step_and_leaves_the_run_alone(tmp_path: P
     assert world.done == ["look a", "look b", "ann", "bob"]
 
 
+async def test_a_run_that_was_killed_before_its_first_step_can_be_forked_and_rewound_too(tmp_path: Path) -> None:
+    with Journal(tmp_path / "runs.sqlite3") as journal:
+        agent = make("react", World(), journal)
+        result = await agent.run("go")
+        with sqlite3.connect(journal.path) as connection:
+            connection.execute("DELETE FROM events WHERE seq > 2")
+            connection.execute("DELETE FROM steps")
+            connection.execute("UPDATE runs SET finished = NULL, reason = NULL, owner = NULL")
+        connection.close()
+        fork = journal.fork(result.run_id, 0)
+        journal.rewind(result.run_id, 0)
+        for run_id in (fork, result.run_id):
+            again = await agent.resume(run_id)
+            assert journal.messages(run_id) == list(again.messages) == list(result.messages)
+
+
 async def test_a_rewound_run_has_forgotten_its_later_steps(tmp_path: Path) -> None:
     world = World()
     with Journal(tmp_path / "runs.sqlite3") as journal:

@@ -156,8 +156,14 @@ class AgentFile(BaseModel):
         )
 
     def save(self, path: str | Path) -> None:
-        """Write the file that `load` reads: .md keeps the instructions as its text, anything else is YAML."""
+        """Write the file that `load` reads: .md keeps the instructions as its text, anything else is YAML.
+
+        Raises:
+            DefinitionError: It would be read as TOML, which is not written here.
+        """
         target = Path(path)
+        if target.suffix == ".toml":
+            raise DefinitionError(f"{target}: agent files are written as YAML or Markdown; name it .yaml or .md")
         said: dict[str, Any] = {"version": self.version, **self.model_dump(mode="json", exclude_defaults=True)}
         for model in _listed(said.get("model")):
             if isinstance(model, dict):

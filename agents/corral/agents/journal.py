@@ -292,7 +292,7 @@ class Journal:
         last: Any = self._read("SELECT MAX(seq) AS seq FROM events WHERE run_id = ?", run_id)[0]["seq"]
         if last is None:
             raise JournalError(f"the journal {self.path} has no run {run_id}")
-        if not any(row["step"] == step for row in rows):
+        if step != 0 and not any(row["step"] == step for row in rows):
             raise JournalError(f"the run {run_id} has no step {step}")
         return last + 1
 
