@@ -93,9 +93,7 @@ class HttpTools:
         self.left_out: dict[str, str] = {}
         """One sentence for each operation of a document that can't be a tool, by its name."""
         for endpoint in endpoints:
-            if endpoint.name in self._tools:
-                raise ToolConfigError(f"endpoint {endpoint.name!r}", "two endpoints have this name")
-            self._tools[endpoint.name] = self._make_tool(endpoint)
+            self.add(endpoint)
 
     async def __aenter__(self) -> Self:
         if self._api is not None:
@@ -133,6 +131,20 @@ class HttpTools:
         self._logs.close()
         if own is not None:
             await own.aclose()
+
+    def add(self, endpoint: HttpEndpoint) -> None:
+        """One endpoint more, before it is opened.
+
+        Raises:
+            ToolConfigError: It can't be used, or another one has its name.
+        """
+        if endpoint.name in self._tools:
+            raise ToolConfigError(f"endpoint {endpoint.name!r}", "two endpoints have this name")
+        self._tools[endpoint.name] = self._make_tool(endpoint)
+
+    def knows(self, name: str) -> bool:
+        """Whether an endpoint is called so, or was left out."""
+        return name in self._tools or name in self.left_out
 
     async def tools(self) -> list[Tool]:
         return list(self._tools.values())

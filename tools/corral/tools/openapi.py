@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from corral.tools.address import is_inside, show_url
@@ -18,10 +19,10 @@ from corral.tools.openapi_document import (
     Filter,
     fetch_document,
     find_server,
-    raw_operations,
+    operations_at,
     read_document,
 )
-from corral.tools.openapi_operation import Operation, Reader
+from corral.tools.openapi_operation import Reader
 from corral.tools.openapi_schema import numbered
 from corral.tools.openapi_security import Security
 from corral.tools.servers import PerUser
@@ -72,34 +73,54 @@ def load_openapi(
     if not (str(spec.get("openapi", "")).startswith("3.") or spec.get("swagger") == "2.0"):
         raise ToolConfigError(place, "this is no OpenAPI document of version 3, and no Swagger 2.0")
     wanted = Filter(tuple(include), tuple(exclude), frozenset(tags), frozenset(method.upper() for method in methods))
-    known = Security(spec, security or {}, place)
-    operations: dict[str, Operation] = {}
-    left_out: dict[str, str] = {}
-    for raw in raw_operations(spec):
-        if not wanted.takes(raw):
-            continue
-        title = next(each for each in numbered(raw.name) if each not in operations and each not in left_out)
-        try:
-            operations[title] = replace(Reader(spec, raw, title, timeout).read(), schemes=known.of(raw.operation))
-        except (LookupError, ToolConfigError, RecursionError) as error:
-            left_out[title] = error.problem if isinstance(error, ToolConfigError) else str(error.args[0])
+    with _well_formed(place):
+        known = Security(spec, security or {}, place)
+        found = base_url or find_server(spec, place, server, variables, at)
+        paths = list(cast("Mapping[str, Any]", spec.get("paths") or {}).items())
     if auth is not None and known.source is not None:
         raise ToolConfigError(place, "auth and security both give tokens; give one of them")
-    found = base_url or find_server(spec, place, server, variables, at)
     if base_url is None and at and not is_inside(urlsplit(at).hostname) and is_inside(urlsplit(found).hostname):
         raise ToolConfigError(place, f"its server {found!r} is inside this network, and the document is not")
     source = HttpTools(
         name,
         found,
-        *operations.values(),
         auth=auth or known.source,
         headers=headers,
         client=client,
         allow_private=allow_private,
         credentials=known.credentials,
     )
-    source.left_out.update(left_out)
+    for path, item in paths:
+        try:
+            chosen = [raw for raw in operations_at(spec, path, item) if wanted.takes(raw)]
+        except Exception as error:  # noqa: BLE001 - a foreign document can be malformed in any way
+            source.left_out[str(path)] = _blame(error)
+            continue
+        for raw in chosen:
+            title = next(each for each in numbered(raw.name) if not source.knows(each))
+            try:
+                source.add(replace(Reader(spec, raw, title, timeout).read(), schemes=known.of(raw.operation)))
+            except Exception as error:  # noqa: BLE001 - as above, and the other operations are of use
+                source.left_out[title] = _blame(error)
     return source
+
+
+def _blame(error: Exception) -> str:
+    if isinstance(error, ToolConfigError):
+        return error.problem
+    if type(error) is LookupError:  # which our own readers raise, with a sentence
+        return str(error.args[0])
+    return f"the document is malformed here ({type(error).__name__})"
+
+
+@contextmanager
+def _well_formed(place: str) -> Generator[None]:
+    try:
+        yield
+    except ToolConfigError:
+        raise
+    except Exception as error:
+        raise ToolConfigError(place, f"its servers, paths or security can't be read: {_blame(error)}") from error
 
 
 def _document(

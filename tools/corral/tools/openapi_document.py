@@ -23,7 +23,7 @@ __all__ = [
     "fetch_document",
     "find_server",
     "parse_document",
-    "raw_operations",
+    "operations_at",
     "read_document",
 ]
 
@@ -58,15 +58,19 @@ class Filter:
         return fits(self.include) and not fits(self.exclude) and tagged and (raw.method in (self.methods or METHODS))
 
 
-def raw_operations(spec: dict[str, Any]) -> Iterator[RawOperation]:
-    for path, listed in cast("dict[str, Any]", spec.get("paths") or {}).items():
-        item = follow(spec, listed)
-        for key, operation in item.items():
-            if key.upper() in METHODS and isinstance(operation, dict):
-                said = cast("dict[str, Any]", operation)
-                title = said.get("operationId") or f"{key}_{path.strip('/') or 'root'}"
-                name = re.sub(r"[^A-Za-z0-9_.-]+", "_", str(title)).strip("_") or key
-                yield RawOperation(name, key.upper(), path, item, said)
+def operations_at(spec: dict[str, Any], path: str, listed: Any) -> Iterator[RawOperation]:
+    """The operations of one path.
+
+    Raises:
+        LookupError: What stands at the path is no object, or a reference that leads nowhere.
+    """
+    item = follow(spec, listed)
+    for key, operation in item.items():
+        if key.upper() in METHODS and isinstance(operation, dict):
+            said = cast("dict[str, Any]", operation)
+            title = said.get("operationId") or f"{key}_{path.strip('/') or 'root'}"
+            name = re.sub(r"[^A-Za-z0-9_.-]+", "_", str(title)).strip("_") or key
+            yield RawOperation(name, key.upper(), path, item, said)
 
 
 def find_server(
@@ -162,12 +166,24 @@ def parse_document(text: str, place: str) -> dict[str, Any]:
     try:
         data: Any = json.loads(text)
     except ValueError:
-        import yaml  # only where it is needed
-
-        try:
-            data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        except yaml.YAMLError as error:
-            raise ToolConfigError(place, "this is neither JSON nor YAML") from error
+        data = _parse_yaml(text, place)
     if not isinstance(data, dict):
         raise ToolConfigError(place, "this is no OpenAPI document")
     return cast("dict[str, Any]", data)
+
+
+def _parse_yaml(text: str, place: str) -> Any:
+    """As OpenAPI wants it (3.1.1 §4.3): a date is a text, and only true and false are booleans, not "no" and "on"."""
+    import yaml  # only where it is needed
+
+    loader: Any = type("Plain", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {})
+    left_out = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:bool")
+    loader.yaml_implicit_resolvers = {
+        first: [each for each in resolvers if each[0] not in left_out]
+        for first, resolvers in loader.yaml_implicit_resolvers.items()
+    }
+    loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|false|True|False"), list("tTfF"))
+    try:
+        return yaml.load(text, Loader=loader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ToolConfigError(place, "this is neither JSON nor YAML") from error

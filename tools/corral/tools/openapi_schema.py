@@ -10,6 +10,7 @@ __all__ = ["Schemas", "follow", "numbered", "resolve"]
 
 _IGNORED: Final = frozenset(("discriminator", "xml", "externalDocs", "example", "nullable", "readOnly", "writeOnly"))
 _MAX_HOPS: Final = 20
+_MAX_PARTS: Final = 50_000
 
 
 def resolve(document: dict[str, Any], reference: str) -> Any:
@@ -57,11 +58,15 @@ class Schemas:
         self._is_old = "swagger" in document or str(document.get("openapi", "")).startswith("3.0")
         self._names: dict[str, str] = {}
         self._pending: list[str] = []
+        self._parts = 0
 
     def convert(self, schema: Any) -> Any:
         """The schema, where each reference is one to `$defs`."""
         if not isinstance(schema, dict):
             return schema
+        self._parts += 1
+        if self._parts > _MAX_PARTS:  # aliases of YAML make much of little
+            raise LookupError(f"its schemas have more than {_MAX_PARTS} parts")
         source = cast("dict[str, Any]", schema)
         if isinstance(reference := source.get("$ref"), str):
             # Beside a reference, 3.0 ignores what stands there; its remark is of use all the same.
