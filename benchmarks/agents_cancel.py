@@ -13,25 +13,26 @@ from typing import Any
 
 import anyio
 
-from corral.agents import Agent, CodeAct, ModelSpec, ReAct
+from corral.agents import Agent, CodeAct, ModelSpec, ReAct, delegate
 from corral.agents.testing import Call, Fault, Reply, ScriptedServer, scripted_lm
-from corral.policy import Approval, ApprovalRequest
+from corral.policy import Approval, ApprovalRequest, Policy, SecurityPolicy, TextDelta
 from corral.sandbox import DockerProvider, MontyProvider, image_exists
 from corral.tools import tool
 
 TIMES = 40
 
 
-async def measure(phase: str, agent: Agent, reached: asyncio.Event) -> None:
+async def measure(phase: str, agent: Agent, reached: asyncio.Event, run: Any = None) -> None:
     took: list[float] = []
     async with agent:
         for _ in range(TIMES):
             reached.clear()
-            running = asyncio.create_task(agent.run("?"))
+            running = asyncio.create_task((run or agent.run)("?"))
             await reached.wait()
             started = time.perf_counter()
             running.cancel()
             await asyncio.wait([running])
+            assert running.cancelled(), "it ended before it was cancelled"
             took.append((time.perf_counter() - started) * 1e3)
     print(f"{phase:14} p95 {statistics.quantiles(took, n=20)[-1]:6.1f} ms, median {statistics.median(took):6.1f} ms")  # noqa: T201
 
@@ -80,6 +81,16 @@ async def main() -> None:
         spec = ModelSpec(model="openai/m", api_base=server.url)
         await measure("model", ReAct("question -> answer", lm=spec), reached)
 
+    with ScriptedServer(["word " * 100_000]) as server:
+        streaming = ReAct("question -> answer", lm=ModelSpec(model="openai/m", api_base=server.url))
+
+        async def read(task: str) -> None:
+            async for event in streaming.stream(task):
+                if isinstance(event, TextDelta):
+                    reached.set()
+
+        await measure("text arriving", streaming, reached, read)
+
     def refuses(body: dict[str, Any], number: int) -> Reply:
         loop.call_soon_threadsafe(reached.set)
         return Reply(fault=Fault(429, retry_after=20))
@@ -90,6 +101,10 @@ async def main() -> None:
     await measure(
         "tool", ReAct("question -> answer", [hang], lm=scripted_lm([Reply(calls=[Call("hang")])])[0]), reached
     )
+    below = ReAct("question -> answer", [hang], lm=scripted_lm([Reply(calls=[Call("hang")])])[0], name="helper")
+    lm, _ = scripted_lm([Reply(calls=[Call("helper", {"question": "?"})])])
+    policy = Policy(rules=[SecurityPolicy(resource="*", actions=["*"])])
+    await measure("delegated tool", ReAct("question -> answer", [delegate(below)], lm=lm, policy=policy), reached)
     cell = Reply(calls=[Call("python", {"code": "begun()\nwhile True:\n    pass"})])
     lm, _ = scripted_lm([Reply(calls=[Call("block")])])
     await measure("blocking tool", ReAct("question -> answer", [block], lm=lm), reached)
