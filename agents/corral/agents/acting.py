@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import anyio
 
@@ -14,6 +15,7 @@ from corral.agents.ending import Progress
 from corral.agents.prompt import SUBMIT
 from corral.agents.protocol import Answer, Proposal
 from corral.agents.result import Refusal, StopReason
+from corral.agents.signature import InvalidOutputs
 from corral.agents.toolcalls import ToolCalls
 from corral.tools import Toolbox
 
@@ -116,7 +118,7 @@ class Acting:
             self._progress.repairs += 1
         readable = not proposal.problem
         if readable and proposal.name == SUBMIT:
-            return self._progress.submit(proposal)
+            return await self._submit(proposal)
         if readable and proposal.name == PYTHON.name and self._cells is not None:
             outcome = await self._cells.run(proposal.arguments)
             self._denied.extend((number, refusal) for refusal in outcome.denied)
@@ -131,6 +133,15 @@ class Acting:
             self._progress.unknown.append(step)
         answer = Answer(proposal, outcome.text, outcome.is_error, outcome.media)
         return self._progress.work(answer) if readable else answer
+
+    async def _submit(self, proposal: Proposal) -> Answer:
+        if self._cells is None:
+            return self._progress.submit(proposal)
+        try:
+            return self._progress.submit(replace(proposal, arguments=await self._cells.submitted(proposal.arguments)))
+        except InvalidOutputs as error:
+            self._progress.reject(error)
+            return Answer(proposal, str(error), is_error=True)
 
     def _told(self, proposal: Proposal, outcome: CellOutcome) -> Answer:
         self._progress.unknown.extend(outcome.unknown)

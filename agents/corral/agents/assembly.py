@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import to_jsonable_python
-
 from corral.agents.acting import Acting
 from corral.agents.border import Border
 from corral.agents.cells import Cells
@@ -15,11 +13,12 @@ from corral.agents.collaborators import Collaborators
 from corral.agents.effects import Effects
 from corral.agents.ending import Progress
 from corral.agents.errors import DefinitionError
+from corral.agents.files import file_outputs, files_in
 from corral.agents.guards import Refused
 from corral.agents.hooks import Hooks, RunView
 from corral.agents.life import Life
 from corral.agents.loop import Loop, Task
-from corral.agents.media import media_as_json, media_in
+from corral.agents.media import as_json, media_in, without_files
 from corral.agents.model import Model
 from corral.agents.prompt import SUBMIT, Actions, Offer, make_offer
 from corral.agents.quoting import unquote
@@ -89,7 +88,7 @@ class Assembly:
             return dict(inputs), Refused("input", f"what guards and hooks have left of it does not fit: {error}")
         if given != inputs:
             self._life.inputs.clear()
-            self._life.inputs.update(to_jsonable_python(media_as_json(given), fallback=str))
+            self._life.inputs.update(as_json(given))
         return given, None
 
     def introduce(self, role: Role, inputs: Mapping[str, Any]) -> Label:
@@ -126,13 +125,16 @@ class Assembly:
         label = self.introduce(role, inputs)
         progress = Progress(role.signature)
         variables = self._variables(role, inputs)
-        acting = Acting(given.kit.toolbox, self.calls, self._cells(role, variables), effects, progress)
+        acting = Acting(given.kit.toolbox, self.calls, self._cells(role, inputs, variables), effects, progress)
         start = life.start
         scope = Scope(given.user, given.name, start.session_id, life.run_id)
-        shown, note = shown_beside(inputs, variables)
+        media, code = media_in(inputs), bool(role.actions & Actions.CODE)
+        shown, note = shown_beside(inputs, variables, files_in(inputs) if code else ())
         text = "\n\n".join(filter(None, (role.signature.render(shown), note)))
         remembering = Remembering(given.memory, text, label, scope, effects, life.emitter)
-        task = Task(remembering, start.messages, life.heard, start.stream_text, refused, tuple(media_in(inputs)))
+        task = Task(
+            remembering, start.messages, life.heard, start.stream_text, refused, without_files(media) if code else media
+        )
         return Loop(
             lambda native: self._offer(role, native), model, effects, life.emitter, acting, progress, task, self.border
         )
@@ -142,7 +144,7 @@ class Assembly:
             return {}
         return variables_of(inputs, {SUBMIT.upper(), *(tool.name for tool in self._given.kit.toolbox.tools)})
 
-    def _cells(self, role: Role, variables: Mapping[str, Any]) -> Cells | None:
+    def _cells(self, role: Role, inputs: Mapping[str, Any], variables: Mapping[str, Any]) -> Cells | None:
         given = self._given
         if not role.actions & Actions.CODE:
             return None
@@ -154,6 +156,8 @@ class Assembly:
             self._life.emitter,
             outputs=tuple(role.signature.outputs),
             variables=variables,
+            files=files_in(inputs),
+            file_outputs=file_outputs(role.signature),
             timeout=given.cell_timeout,
             most_chars=given.observation_chars,
         )

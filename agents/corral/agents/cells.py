@@ -12,10 +12,11 @@ from dspy.lm15 import FunctionTool
 from corral.agents.cellhost import CellHost
 from corral.agents.celloutcome import CELL, CellOutcome, check_same
 from corral.agents.effects import Effects
+from corral.agents.files import fetch
 from corral.agents.media import showable
 from corral.agents.recorded import RecordedSteps
 from corral.agents.result import Refusal
-from corral.agents.signature import as_text
+from corral.agents.signature import InvalidOutputs, as_text
 from corral.agents.toolcalls import ToolCalls
 from corral.policy import BudgetExceeded, CellFinished, CellOutput, CellStarted, Denied, Emitter
 from corral.sandbox import CellErrorKind, Execution, Host, Network, Sandbox, SandboxError, SandboxProvider, SandboxSpec
@@ -55,6 +56,8 @@ class Cells:
     Args:
         outputs: Parameter names of SUBMIT.
         variables: Names that a session has from its first cell on, JSON.
+        files: What is in its folder then, by name.
+        file_outputs: Outputs that code submits as names of files there.
         timeout: Seconds of a cell's own time.
         most_chars: For those who call it; `calls` cuts what the model sees.
     """
@@ -68,9 +71,11 @@ class Cells:
         emitter: Emitter,
         *,
         outputs: Sequence[str],
-        variables: Mapping[str, Any],
         timeout: float,
         most_chars: int,
+        variables: Mapping[str, Any] | None = None,
+        files: Mapping[str, bytes] | None = None,
+        file_outputs: frozenset[str] = frozenset(),
     ) -> None:
         self._provider = provider
         self._toolbox = toolbox
@@ -79,6 +84,8 @@ class Cells:
         self._emitter = emitter
         self._outputs = outputs
         self._variables = variables
+        self._files = files or {}
+        self._file_outputs = file_outputs
         self._are_bound = False
         self._timeout = timeout
         self._session: Sandbox | None = None
@@ -104,13 +111,36 @@ class Cells:
         sandbox = f"{session.name} {session.id}"
         self._emitter.emit(CellStarted(cell=cell, code=code, sandbox=sandbox))
         started = time.perf_counter()
-        outcome = await self._execute(session, code, cell)
+        outcome = await self._fetched(session, await self._execute(session, code, cell))
         if (around := self._effects.around) is not None and around.hooks.wants("after_cell"):
             text = await around.after_cell(cell, code, outcome.text)
             outcome = outcome if text == outcome.text else replace(outcome, text=text, printed=outcome.text)
         await self._effects.steps.record(cell, CELL.dump(outcome))
         self._tell(cell, sandbox, outcome, time.perf_counter() - started)
         return outcome
+
+    async def submitted(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Outputs that were submitted by name, with the files that they name.
+
+        Raises:
+            InvalidOutputs: There is no such file.
+            SandboxError: There is no sandbox to look into.
+            ReplayDiverged: The run was resumed, and what its earlier cells made can't be had back.
+        """
+        if not self._file_outputs & outputs.keys():
+            return dict(outputs)
+        session = await self._opened()
+        await self._run_again(session)
+        return await fetch(session, outputs, self._file_outputs)
+
+    async def _fetched(self, session: Sandbox, outcome: CellOutcome) -> CellOutcome:
+        if outcome.submitted is None or not self._file_outputs & outcome.submitted.keys():
+            return outcome
+        try:
+            return replace(outcome, submitted=await fetch(session, outcome.submitted, self._file_outputs))
+        except InvalidOutputs as error:
+            text = f"{outcome.text}\nSUBMIT: {error}".lstrip()
+            return replace(outcome, submitted=None, text=text, is_error=True)
 
     async def close(self) -> None:
         """End the session; closing twice is fine."""
@@ -123,6 +153,8 @@ class Cells:
             spec = SandboxSpec(label=self._emitter.run_id[:12], network=self._effects.cells.network(self._provider))
             self._session = await self._provider.open(spec)
             self._are_bound = False
+            for name, data in self._files.items():
+                await self._session.put(name, data)
         return self._session
 
     def _recall(self, cell: str, code: str, outcome: CellOutcome) -> CellOutcome:
@@ -167,7 +199,7 @@ class Cells:
                     self._timeout,
                     Host(tuple(t.name for t in self._toolbox.tools), host.call, self._outputs),
                     cell,
-                    variables=None if self._are_bound else self._variables or None,
+                    variables=None if self._are_bound else self._variables,
                     again=host.again,
                 )
             except (Denied, BudgetExceeded) as error:

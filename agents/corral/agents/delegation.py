@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from dspy.lm15 import Message
-from pydantic_core import to_jsonable_python
 
 from corral.agents.caller import CALLER
 from corral.agents.errors import DefinitionError
+from corral.agents.media import as_json
 from corral.agents.member import Member
 from corral.agents.result import Result
 from corral.agents.signature import as_text
@@ -110,7 +110,7 @@ def _observation(member: Member, result: Result) -> Observation:
         return Observation("\n".join([text, *remarks]), is_error=True, label=label)
     if not result.ok:
         remarks.append(f"({member.name} was ended by its limit on {result.reason.value})")
-    outputs = to_jsonable_python(result.outputs, fallback=str)
+    outputs = as_json(result.outputs)
     name = member.signature.text_output
     text = as_text(outputs if name is None else outputs[name])
     return Observation("\n".join([text, *remarks]), None if name else outputs, label=label)

@@ -8,14 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from pydantic_core import to_jsonable_python
-
 from corral.agents.additions import added
 from corral.agents.caller import Caller
 from corral.agents.errors import AgentChanged, JournalError
 from corral.agents.journal import Journal
 from corral.agents.makeup import Makeup
-from corral.agents.media import media_as_json
+from corral.agents.media import as_json
 from corral.agents.recorded import ContinuedEmitter, RecordedApprover, RecordedSteps
 from corral.agents.records import SINCE, TRACES, Opening, RunRecord
 from corral.agents.start import Start
@@ -51,7 +49,7 @@ class Life:
         Raises:
             JournalError: The run to be resumed still goes on.
         """
-        shown: dict[str, Any] = to_jsonable_python(media_as_json(inputs), fallback=str)
+        shown: dict[str, Any] = as_json(inputs)
         start, journal = terms.start, terms.given.journal
         others = (*terms.given.sinks, *start.sinks)
         heard_by = others if journal is None or journal in others else (journal, *others)

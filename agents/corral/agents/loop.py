@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import anyio
 from dspy.lm15 import Message
-from pydantic_core import to_jsonable_python
 
 from corral.agents.acting import Acting
 from corral.agents.allowance import Allowance, Plan
@@ -21,7 +20,7 @@ from corral.agents.ending import Progress
 from corral.agents.errors import AgentError, ContextOverflow, DefinitionError, JournalError, ModelError
 from corral.agents.generation import Generation
 from corral.agents.guards import Refused
-from corral.agents.media import MediaPart, shown_with
+from corral.agents.media import MediaPart, as_json, shown_with
 from corral.agents.model import Model
 from corral.agents.prompt import SUBMIT, Offer
 from corral.agents.protocol import Proposal
@@ -279,7 +278,7 @@ class Loop:
         progress = self._progress
         finished = RunFinished(
             reason=(progress.reason or StopReason.ERROR).value,
-            outputs=to_jsonable_python(progress.outputs, fallback=str),
+            outputs=as_json(progress.outputs),
             usage=self.usage,
             steps=progress.steps,
             tool_calls=self._budget.spent.tool_calls,

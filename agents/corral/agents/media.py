@@ -12,13 +12,14 @@ from typing import Any, TypeAlias, cast
 import dspy
 from dspy.lm15 import AudioPart, BinaryPart, DocumentPart, ImagePart, Message, TextPart
 from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from corral.agents.errors import DefinitionError
 from corral.tools import Media
 
 __all__ = [
     "MediaPart",
+    "as_json",
     "is_mixed",
     "media_as_json",
     "media_in",
@@ -27,6 +28,7 @@ __all__ = [
     "showable",
     "shown_with",
     "shows_pictures",
+    "without_files",
     "without_media",
     "without_pictures",
 ]
@@ -94,9 +96,19 @@ def media_as_json(value: Any) -> Any:
     return without_media(value, lambda medium: {name: each for name, each in medium if each is not None})
 
 
+def as_json(value: Any) -> Any:
+    """Any value as JSON values that make it again, media included."""
+    return to_jsonable_python(media_as_json(value), fallback=str)
+
+
 def shown_with(text: str, media: Sequence[MediaPart]) -> Message:
     """A message of the user's: the text, then what it tells of."""
     return Message.user([TextPart(text), *media]) if media else Message.user(text)
+
+
+def without_files(media: Sequence[MediaPart]) -> list[MediaPart]:
+    """Those that are looked at or heard; of files, code reads more than a model does."""
+    return [part for part in media if isinstance(part, ImagePart | AudioPart)]
 
 
 def pictures(returned: Sequence[tuple[str, Sequence[Media]]]) -> Message | None:

@@ -11,6 +11,7 @@ from dspy.lm15 import FunctionTool, Message
 
 from corral.agents.cells import PYTHON, code_instructions
 from corral.agents.errors import DefinitionError
+from corral.agents.files import schema_of_names
 from corral.agents.media import media_in, shown_with
 from corral.agents.protocol import ModelProtocol, NativeProtocol, TextProtocol
 from corral.agents.signature import TaskSignature
@@ -70,7 +71,8 @@ def make_offer(
     if actions & Actions.TOOLS:
         offers.extend(FunctionTool(tool.name, tool.description or None, _shown(tool.input_schema)) for tool in tools)
     if signature.text_output is None or not native:
-        offers.append(FunctionTool(SUBMIT, "Finish the task with its outputs.", _shown(signature.schema)))
+        schema = signature.schema if sandbox is None else schema_of_names(signature)
+        offers.append(FunctionTool(SUBMIT, "Finish the task with its outputs.", _shown(schema)))
     names = [offer.name for offer in offers]
     for reserved in (SUBMIT, PYTHON.name):
         if names.count(reserved) > 1:

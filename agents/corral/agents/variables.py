@@ -31,14 +31,18 @@ def variables_of(inputs: Mapping[str, Any], taken: Collection[str]) -> dict[str,
     }
 
 
-def shown_beside(inputs: Mapping[str, Any], variables: Collection[str]) -> tuple[dict[str, Any], str]:
-    """The inputs as a prompt shows them where `variables` have them whole, and what it says of these, if anything."""
+def shown_beside(
+    inputs: Mapping[str, Any], variables: Collection[str], files: Collection[str]
+) -> tuple[dict[str, Any], str]:
+    """The inputs as a prompt shows them where `variables` and `files` have them whole, and what it says of these."""
     shown = dict(inputs)
     for name in variables:
         if len(text := as_text(inputs[name])) > _MOST_SHOWN:
             shown[name] = cut_middle(text, _MOST_SHOWN)
     named = ", ".join(name for name in inputs if name in variables)
-    return shown, f"Whole, as variables in `python`: {named}." if named else ""
+    told = [f"Whole, as variables in `python`: {named}."] if named else []
+    told += [f"Files in its working folder: {', '.join(files)}."] if files else []
+    return shown, "\n".join(told)
 
 
 def _is_worth_it(value: Any) -> bool:

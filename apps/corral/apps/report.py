@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from corral.apps.scripted import Outcome
     from corral.policy import Sink
 
-__all__ = ["answer_of", "print_outcome", "status_of", "watchers"]
+__all__ = ["answer_of", "content_of", "print_outcome", "status_of", "watchers"]
 
 
 def watchers(output_format: str) -> tuple[Sink, ...]:
@@ -53,13 +54,13 @@ def _summary(outcome: Outcome) -> dict[str, Any]:
 
 
 def _run_summary(result: Result) -> dict[str, Any]:
-    from pydantic_core import to_jsonable_python
+    from corral.agents.media import as_json
 
     usage = result.usage
     return {
         "run_id": result.run_id,
         "reason": result.reason.value,
-        "outputs": to_jsonable_python(result.outputs, fallback=str),
+        "outputs": as_json(result.outputs),
         "text": result.text,
         "detail": result.detail,
         "denied": [{"resource": refusal.resource, "reason": refusal.reason} for refusal in result.denied],
@@ -72,9 +73,24 @@ def _run_summary(result: Result) -> dict[str, Any]:
 
 
 def answer_of(outputs: dict[str, Any]) -> str:
-    """The one output's text, or JSON."""
-    value = next(iter(outputs.values())) if len(outputs) == 1 else outputs
+    """The one output's text, or JSON; of files, their names."""
+    told = {name: value if (file := _file(value)) is None else f"[file {file[0]}]" for name, value in outputs.items()}
+    value = next(iter(told.values())) if len(told) == 1 else told
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def content_of(outputs: dict[str, Any]) -> bytes:
+    """What is written where the answer is wanted as a file: the one file among the outputs, else the answer's text."""
+    files = [file for value in outputs.values() if (file := _file(value)) is not None]
+    return files[0][1] if len(files) == 1 else (answer_of(outputs) + "\n").encode()
+
+
+def _file(value: Any) -> tuple[str, bytes] | None:
+    """Name and content of an output that is a file."""
+    data: Any = cast("dict[str, Any]", value).get("file_data") if isinstance(value, dict) else None
+    if not isinstance(data, str) or not data.startswith("data:"):
+        return None
+    return str(cast("dict[str, Any]", value).get("filename", "")), base64.b64decode(data.partition(",")[2])
 
 
 def status_of(outcome: Outcome) -> Exit:

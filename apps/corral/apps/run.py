@@ -20,7 +20,7 @@ from corral.apps.assembly import (
 from corral.apps.failures import Exit, explained, fail
 from corral.apps.missing import require_tools
 from corral.apps.piped import read_text, with_stdin
-from corral.apps.report import answer_of, print_outcome, status_of, watchers
+from corral.apps.report import content_of, print_outcome, status_of, watchers
 from corral.apps.schema import read_schema
 from corral.apps.work import Work, make_unattended, model_for, work_of
 
@@ -58,7 +58,12 @@ _PATIENCE = 60.0
 @click.option("--signature", default="task -> answer", show_default=True, help="Inputs and typed outputs.")
 @click.option("--agent", "agent_file", type=click.Path(path_type=Path), help="An agent file, YAML, TOML or Markdown.")
 @click.option("--json-schema", type=click.Path(path_type=Path), help="The answer is JSON that fits this schema.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the answer to this file, too.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Write the answer, or the file that it is, to this one.",
+)
 @click.option(
     "--memory/--no-memory",
     default=setting("memory", False),
@@ -89,7 +94,7 @@ def run(ctx: click.Context, task: str | None, **options: Any) -> None:
         result = perform(script, work, options, stack)
         print_outcome(result, options["output_format"])
         if options["output"] is not None and result.outputs is not None:
-            options["output"].write_text(answer_of(result.outputs) + "\n", encoding="utf-8")
+            options["output"].write_bytes(content_of(result.outputs))
     ctx.exit(status_of(result))
 
 

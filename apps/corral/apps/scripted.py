@@ -16,6 +16,7 @@ import anyio
 from pydantic_core import to_jsonable_python
 
 from corral.agents import Agent, AgentError, AgentFile, DefinitionError, Result, Session
+from corral.agents.media import as_json
 from corral.apps.attached import attach, picture
 from corral.apps.check import Check
 from corral.apps.taskfile import TaskFile
@@ -215,7 +216,7 @@ def _why(result: Result) -> str:
 
 def outcome_of(results: tuple[Result, ...], outputs: Mapping[str, Any] | None, unmet: tuple[str, ...] = ()) -> Outcome:
     """What runs came to, their outputs as JSON."""
-    shown: Any = to_jsonable_python(outputs, fallback=str)
+    shown: Any = as_json(outputs)
     return Outcome(shown, results, unmet)
 
 

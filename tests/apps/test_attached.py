@@ -1,4 +1,4 @@
-"""Pictures that a person gives with a task, by a flag, an input or a mention."""
+"""Pictures and files that a person gives with a task, by a flag, an input or a mention."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import dspy
 import pytest
 
-from corral.agents.testing import ScriptedServer
+from corral.agents.testing import Call, Reply, ScriptedServer
 from corral.apps.chat.mentions import with_files
 from corral.policy import Gate, Policy, SecurityPolicy
 
@@ -81,3 +81,16 @@ async def test_a_mentioned_picture_stands_beside_the_text(tmp_path: Path, monkey
     assert len(warned) == 2
     assert "page.png is no PNG" in warned[0]
     assert "@denied.png was not read" in warned[1]
+
+
+def test_a_file_goes_in_and_another_one_comes_out(corral: Corral, tmp_path: Path) -> None:
+    (tmp_path / "sales.csv").write_text("hay,3\noats,x\n")
+    code = "open('clean.csv', 'w').write(open('sales.csv').readline())\nSUBMIT(cleaned='clean.csv')"
+    with ScriptedServer([Reply(calls=[Call("python", {"code": code})])]) as server:
+        done = corral(
+            "run", "Clean it.", "--kind", "codeact", "--sandbox", "linux", "-o", "out.csv",
+            "--input", "table=sales.csv",
+            "--signature", "task, table: dspy.File -> cleaned: dspy.File", *MODEL, server.url,
+        )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "[file clean.csv]\n"), done.stderr
+    assert (tmp_path / "out.csv").read_text() == "hay,3\n"
