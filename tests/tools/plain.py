@@ -26,6 +26,11 @@ class Asked:
     path: str
     headers: dict[str, str]
     body: bytes
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+
+    def all(self, name: str) -> list[str]:
+        """The values of a header that may come more than once."""
+        return [value for each, value in self.pairs if each.lower() == name]
 
 
 @dataclass
@@ -45,7 +50,8 @@ def plain(*answers: Answer) -> Iterator[Plain]:
 
         def serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            state.asked.append(Asked(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+            pairs = list(self.headers.items())
+            state.asked.append(Asked(self.command, self.path, {k.lower(): v for k, v in pairs}, body, pairs))
             answer = state.answers[min(len(state.asked), len(state.answers)) - 1]
             if answer.breaks:
                 self.close_connection = True

@@ -207,6 +207,22 @@ async def test_secrets_that_an_api_sends_back_are_hidden(perform: Perform) -> No
     assert "canary" not in repr(seen)
 
 
+async def test_a_cookie_of_one_call_is_not_sent_with_the_next_which_may_be_anothers(perform: Perform) -> None:
+    with plain(Answer(headers={"Set-Cookie": "session=canary; Path=/"}), Answer()) as server:
+        async with Toolbox(HttpTools("api", server.url, ANIMALS)) as box:
+            for _ in range(2):
+                assert not (await perform(box["api_animals"], {})).is_error
+    assert [asked.headers.get("cookie") for asked in server.asked] == [None, None]
+
+
+async def test_an_argument_does_not_stand_beside_a_header_that_was_configured(perform: Perform) -> None:
+    endpoint = Endpoint("a", "GET", "/a", params={"key": Param(str, "header", wire="x-api-key")})
+    with plain() as server:
+        async with Toolbox(HttpTools("api", server.url, endpoint, headers={"X-Api-Key": "canary"})) as box:
+            await perform(box["api_a"], {"key": "forged"})
+    assert server.asked[0].all("x-api-key") == ["canary"]
+
+
 @pytest.mark.parametrize("library", [httpx, httpx2])
 async def test_a_client_of_either_library_is_used_and_left_open(perform: Perform, library: Any) -> None:
     with plain(Answer(breaks=True), Answer()) as server:

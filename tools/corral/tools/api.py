@@ -149,7 +149,10 @@ class Api:
 
         options: dict[str, Any] = {} if source is None else {"auth": bearer(source)}
         url = self._base_url + message.target
-        headers = {**message.headers, **self._headers}  # an argument may not replace what was configured
+        # An argument may not replace what was configured, nor stand beside it.
+        configured = {name.lower() for name in self._headers}
+        headers = {name: value for name, value in message.headers.items() if name.lower() not in configured}
+        headers |= self._headers
         request = self._client.build_request(message.method, url, headers=headers, content=message.content)
         response: Any = None
         for _ in range(_MAX_REDIRECTS):

@@ -37,8 +37,9 @@ _TRIES: Final = 3
 class HttpTools:
     """Endpoints of one HTTP API as a source of tools.
 
-    Requests go to the base URL's host only; redirects elsewhere are not followed. A call that may be repeated is sent
-    again, with growing waits, after a failure to connect, 429, 502, 503 and 504; a `Retry-After` of up to 10 s is kept.
+    Requests go to the base URL's host only; redirects elsewhere are not followed, and no cookie is kept. A call that
+    may be repeated is sent again, with growing waits, after a failure to connect, 429, 502, 503 and 504; a
+    `Retry-After` of up to 10 s is kept.
     All of it is one call, within the tool's timeout.
 
     Args:
@@ -153,10 +154,15 @@ class HttpTools:
         return await self._tools[name].call(arguments, admission)
 
     def _make_client(self, base_url: str) -> HttpClient:
-        import httpx  # keeps start-up light
+        from http.cookiejar import CookieJar, DefaultCookiePolicy  # neither is quick to import
+
+        import httpx
 
         transport = guarded(httpx, base_url, allow_private=self._allow_private)
-        self._own = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=_CONNECT_TIME), transport=transport)
+        timeout = httpx.Timeout(None, connect=_CONNECT_TIME)
+        # A server's cookie may be a session, and the next call another user's.
+        jar = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+        self._own = httpx.AsyncClient(timeout=timeout, transport=transport, cookies=jar)
         return self._own
 
     def _find_fault(self, base_url: str) -> str | None:
