@@ -1,4 +1,5 @@
-"""What a call costs over the SDK's bare client, on one stdio server, in one run: medians in milliseconds.
+"""What a call costs over the SDK's bare client, on one stdio server, in one run: medians in milliseconds, and the CPU
+time of this process, of which other work on the machine takes less.
 
 python benchmarks/tools_overhead.py [CALLS]
 """
@@ -21,20 +22,24 @@ from corral.tools import MCPServer, StdioServer, Toolbox
 SCRIPT = str(Path(__file__).parents[1] / "tests" / "tools" / "servers" / "odd.py")
 
 
-async def measure(calls: int, call: Callable[[], Awaitable[object]]) -> list[float]:
-    times: list[float] = []
+Times = list[tuple[float, float]]
+"""Of calls, and of the CPU in them; milliseconds."""
+
+
+async def measure(calls: int, call: Callable[[], Awaitable[object]]) -> Times:
+    times: Times = []
     for _ in range(calls):
-        start = time.perf_counter()
+        start, before = time.perf_counter(), time.process_time()
         await call()
-        times.append((time.perf_counter() - start) * 1000)
+        times.append(((time.perf_counter() - start) * 1000, (time.process_time() - before) * 1000))
     return times
 
 
 async def main(calls: int) -> None:
     gate = Gate(Policy(rules=[SecurityPolicy(resource="*", actions=["*"])]))
-    bare: list[float] = []
-    ours: list[float] = []
-    gated: list[float] = []
+    bare: Times = []
+    ours: Times = []
+    gated: Times = []
     async with (
         Client(StdioServerParameters(command=sys.executable, args=[SCRIPT]), cache=None) as client,
         Toolbox(MCPServer("odd", StdioServer(sys.executable, (SCRIPT,)))) as box,
@@ -58,7 +63,9 @@ async def main(calls: int) -> None:
         seen = await gate.perform(action, lambda admission: box["odd_big"].call({"size": 50_000_000}, admission))
         big = time.perf_counter() - start
     for name, times in (("mcp.Client", bare), ("Corral's source", ours), ("and the gate", gated)):
-        print(f"{name:16} p50 {statistics.median(times):.3f} ms, min {min(times):.3f} ms")  # noqa: T201
+        spent, cpu = zip(*times, strict=True)
+        middle, cpu_middle = statistics.median(spent), statistics.median(cpu)
+        print(f"{name:16} p50 {middle:.3f} ms, min {min(spent):.3f} ms, CPU p50 {cpu_middle:.3f} ms")  # noqa: T201
     print(f"50 MB result     {big:.2f} s, {len(seen.text)} characters")  # noqa: T201
 
 

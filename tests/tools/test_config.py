@@ -48,6 +48,12 @@ def test_entries_become_servers_in_their_order(tmp_path: Path) -> None:
     assert second.config == StdioServer("disk", (), {}, "/srv", True, 5.0, ("read*",), ("read_all",))
 
 
+def test_roots_are_folders_beside_the_file(tmp_path: Path) -> None:
+    (server,) = load_mcp_config(write(tmp_path, {"disk": {"command": "disk", "roots": ["barn", "/srv/hay bales"]}}))
+    assert server._handlers is not None
+    assert server._handlers.roots == ((tmp_path / "barn").as_uri(), "file:///srv/hay%20bales")
+
+
 def test_entries_with_a_url_are_servers_over_http(tmp_path: Path) -> None:
     oauth = {"token_url": "https://auth.example/token", "client_id": "me", "client_secret": "${SECRET}"}
     path = write(
@@ -128,10 +134,19 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         ("${B:-}", ""),
         ("$A ${} ${a b}", "$A ${} ${a b}"),
         ("${NESTED}", "${A}"),
+        ("Bearer ${env:A}", "Bearer 1"),
+        ("${env:EMPTY:-x}", "x"),
     ],
 )
 def test_variables_are_expanded_once(text: str, expanded: str) -> None:
     assert expand(text, {"A": "1", "EMPTY": "", "NESTED": "${A}"}) == expanded
+
+
+@pytest.mark.parametrize("text", ["${B}", "${env:B}", "${input:token}"])
+def test_a_reference_to_nothing_is_never_sent_as_it_stands(text: str) -> None:
+    with pytest.raises(LookupError) as caught:
+        expand(f"Bearer {text}", {"A": "1"})
+    assert caught.value.args[0] == text.replace("env:", "")
 
 
 async def test_a_variable_that_is_not_set_is_told_when_the_server_is_opened(tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ class Shelf:
     ) -> None:
         self.name = name
         self.closed = 0
-        self._error = error
+        self.required = False
+        self.error = error
         self._gathering = gathering
         self._tools = [self._make(raw) for raw in tools]
 
@@ -52,8 +53,8 @@ class Shelf:
         raise NotImplementedError
 
     async def __aenter__(self) -> Self:
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         if self._gathering is not None:
             await self._gathering.wait()
         return self
@@ -116,6 +117,30 @@ async def test_a_dead_source_is_told_and_the_others_work() -> None:
         assert [each.name for each in box.tools] == ["alive_x"]
         assert box.failures == {"dead": "dead: it did not start; it last wrote: no key", "odd": "odd: OSError: disk"}
     assert (dead.closed, alive.closed) == (0, 1)
+
+
+async def test_a_dead_source_is_tried_again_on_demand_and_takes_its_place() -> None:
+    shelf = Shelf("shelf", "x", error=ToolSourceError("shelf", "it did not start"))
+    still = Shelf("still", "x", error=ToolSourceError("still", "it did not start"))
+    alive = Shelf("alive", "x")
+    async with Toolbox(shelf, alive, still) as box:
+        shelf.error = None
+        await box.reopen()
+        assert [each.name for each in box.tools] == ["shelf_x", "alive_x"]
+        assert box.failures == {"still": "still: it did not start"}
+        await box.reopen()
+        assert [each.name for each in box.tools] == ["shelf_x", "alive_x"]
+    assert (shelf.closed, alive.closed, still.closed) == (1, 1, 0)
+
+
+async def test_a_required_source_is_not_done_without() -> None:
+    alive = Shelf("alive", "x")
+    dead = Shelf("dead", error=ToolSourceError("dead", "it did not start"))
+    dead.required = True
+    with pytest.raises(ToolSourceError, match="dead: it did not start"):
+        async with Toolbox(alive, dead):
+            pass
+    assert alive.closed == 1
 
 
 async def test_a_strict_toolbox_fails_with_its_first_dead_source_and_closes_the_rest() -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from corral.tools.address import carries_secrets
 from corral.tools.errors import ToolConfigError
+from corral.tools.handlers import Handlers
 from corral.tools.logins import LoginEntry, Logins, OAuthEntry
 from corral.tools.mcp import MCPServer
 from corral.tools.servers import HttpServer, ServerConfig, StdioServer, find_fault_of_http
@@ -49,6 +50,7 @@ class _Entry(BaseModel):
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = DEFAULT_TIMEOUT
     disabled: bool = False
     required: bool = False
+    roots: list[str] = []
     tools: _Filter = _Filter()
 
 
@@ -96,7 +98,8 @@ def load_mcp_config(
     `dpop`, `port`. `oauth` names the client: `client_id`, with `token_url` or `issuer`, and perhaps `client_secret`,
     `private_key_file`, `token_file`, `scopes`, `resource`, `auth_method`, `dpop`, `step_up`, and `grant`:
     "client_credentials", "person", "jwt_bearer" or "token_exchange". `allow_private` is true where the url's name leads
-    into this network. Both may have `timeout` (seconds of a call), `disabled`, `required` (nothing runs without it),
+    into this network. Both may have `timeout` (seconds of a call), `disabled`, `required` (nothing runs without it), `roots`
+    (folders that the server is told of, from the file's own),
     `trust` (its annotations are believed) and `tools` with `include` and `exclude`, globs on its tools' own names. What
     stands beside `mcpServers` is other programs' business.
 
@@ -117,8 +120,15 @@ def load_mcp_config(
             continue
         config = _configure(f"{place}: server {name!r}", parsed, environ, kept, name)
         options: dict[str, Any] = {"environ": environ, "connect_timeout": connect_timeout}
-        servers.append(MCPServer(name, config, required=parsed.required, **options))
+        servers.append(
+            MCPServer(name, config, required=parsed.required, handlers=_handlers(parsed, Path(path)), **options)
+        )
     return servers
+
+
+def _handlers(entry: _Entry, file: Path) -> Handlers | None:
+    folders = [file.parent.resolve() / Path(root).expanduser() for root in entry.roots]
+    return Handlers(roots=tuple(folder.resolve().as_uri() for folder in folders)) if folders else None
 
 
 def _read_servers(path: Path, place: str) -> dict[str, Any]:

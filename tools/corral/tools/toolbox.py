@@ -77,7 +77,7 @@ class Toolbox:
             raise RuntimeError("the toolbox is open already")
         self.failures.clear()
         try:
-            found = await self._open_all()
+            found = await self._open_all(self._sources)
         except BaseException:
             await self._close_all()
             raise
@@ -143,6 +143,19 @@ class Toolbox:
         self.failures.update(failed)
         self._tell_left_out()
         self._tools = self._arrange(found)
+
+    async def reopen(self) -> None:
+        """Open the sources that could not be opened before; one that fails again is told in `failures` as it was.
+
+        Raises:
+            ToolError: A required source, or any source of a strict toolbox, fails.
+        """
+        self._by_name()
+        missing = self._unopened()
+        for source in missing:
+            self.failures.pop(source.name, None)
+        await self._open_all(missing)
+        self._tools = self._arrange([tool for source in self._opened_in_order() for tool in await source.tools()])
 
     async def prompts(self) -> list[Tool]:
         """What the sources offer a person to begin with, under names that don't collide; see `MCPServer.prompts`.
@@ -236,7 +249,7 @@ class Toolbox:
                 chosen[tool.resource, tool.verb] = tool
         return list(chosen.values())
 
-    async def _open_all(self) -> list[Tool]:
+    async def _open_all(self, sources: list[ToolSource]) -> list[Tool]:
         found: dict[int, list[Tool]] = {}
         errors: dict[int, ToolError] = {}
 
@@ -251,12 +264,12 @@ class Toolbox:
                 errors[place] = ToolSourceError(source.name, explain(error, {}))
 
         async with anyio.create_task_group() as group:
-            for place, source in enumerate(self._sources):
+            for place, source in enumerate(sources):
                 group.start_soon(open_one, place, source)
-        fatal = [place for place in errors if self._strict or getattr(self._sources[place], "required", False)]
+        fatal = [place for place in errors if self._strict or getattr(sources[place], "required", False)]
         if fatal:
             raise errors[min(fatal)]
-        self.failures.update({self._sources[place].name: str(errors[place]) for place in sorted(errors)})
+        self.failures.update({sources[place].name: str(errors[place]) for place in sorted(errors)})
         self._tell_left_out()
         return [tool for place in sorted(found) for tool in found[place]]
 

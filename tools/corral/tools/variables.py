@@ -1,4 +1,4 @@
-"""`${VAR}` and `${VAR:-default}` in configured values."""
+"""`${VAR}`, `${VAR:-default}` and `${env:VAR}` in configured values."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from corral.tools.errors import TokenError
 
 __all__ = ["expand", "expand_of_client"]
 
-_REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_REFERENCE: Final = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{input:[^}]*\}")
+"""As shells and other MCP clients write them; `${input:...}` has some of these ask a person, which is not done here."""
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:
     """`text` with each reference replaced; as in a shell, the default also stands for an empty variable.
 
     Raises:
-        LookupError: A variable without a default is not set; the argument is its reference, such as "${TOKEN}".
+        LookupError: A variable without a default is not set, or a person would have to be asked; the argument is the
+            reference, such as "${TOKEN}".
     """
 
     def look_up(match: re.Match[str]) -> str:
+        if match[1] is None:
+            raise LookupError(match[0])
         value, default = environ.get(match[1]), match[2]
         if default is not None:
             return value or default

@@ -22,7 +22,7 @@ def looking(chat: Chat) -> list[Command]:
     look = _Looking(chat)
     return [
         Command("/tools", "[NAME]", "the tools, or one of them with its schema", look.tools, names),
-        Command("/mcp", "", "the MCP servers: what each gives, or why it gives nothing", look.mcp),
+        Command("/mcp", "[retry]", "the MCP servers: what each gives, or why it gives nothing", look.mcp),
         Command("/skills", "[NAME]", "skills of the servers, or the texts of one of them", look.skills),
         Command("/memory", "[QUERY]", "what memory finds, or how much it keeps", look.memory),
         Command("/policy", "[revoke N]", "the rules in force, and what you agreed to", look.policy, lambda: ["revoke"]),
@@ -62,8 +62,12 @@ class _Looking:
         if not toolbox.tools:
             screen.say("no tools; name servers with --mcp-config", "dim")
 
-    async def mcp(self, _: str) -> None:
+    async def mcp(self, what: str) -> None:
         toolbox, screen = self._chat.toolbox, self._screen
+        if what == "retry":
+            await toolbox.reopen()
+        elif any(server.name in toolbox.failures for server in self._chat.servers):
+            screen.say("/mcp retry tries those again that failed", "dim")
         for server in self._chat.servers:
             tools = [tool.name for tool in toolbox.tools if tool.resource.startswith(f"tool:{server.name}/")]
             problem = toolbox.failures.get(server.name)
