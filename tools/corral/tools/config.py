@@ -98,13 +98,13 @@ def load_mcp_config(
     `dpop`, `port`. `oauth` names the client: `client_id`, with `token_url` or `issuer`, and perhaps `client_secret`,
     `private_key_file`, `token_file`, `scopes`, `resource`, `auth_method`, `dpop`, `step_up`, and `grant`:
     "client_credentials", "person", "jwt_bearer" or "token_exchange". `allow_private` is true where the url's name leads
-    into this network. Both may have `timeout` (seconds of a call), `disabled`, `required` (nothing runs without it), `roots`
-    (folders that the server is told of, from the file's own),
-    `trust` (its annotations are believed) and `tools` with `include` and `exclude`, globs on its tools' own names. What
-    stands beside `mcpServers` is other programs' business.
+    into this network. Both may have `timeout` (seconds of a call), `disabled`, `required` (nothing runs without it),
+    `roots` (folders that the server is told of, from this file's own), `trust` (its annotations are believed) and
+    `tools` with `include` and `exclude`, globs on its tools' own names. What stands beside `mcpServers` is other
+    programs' business.
 
     Args:
-        environ: Where `${VAR}` is looked up when a server is opened; this process's environment when None.
+        environ: Where `${VAR}` (also `${env:VAR}`) is looked up when a server is opened; this process's environment when None.
         logins: Keeps logins that were begun elsewhere, or a folder for that; then a run asks nobody. With None, a
             browser is opened when a server wants a login, and what it gave is forgotten with the process.
 
@@ -119,10 +119,8 @@ def load_mcp_config(
         if parsed.disabled:
             continue
         config = _configure(f"{place}: server {name!r}", parsed, environ, kept, name)
-        options: dict[str, Any] = {"environ": environ, "connect_timeout": connect_timeout}
-        servers.append(
-            MCPServer(name, config, required=parsed.required, handlers=_handlers(parsed, Path(path)), **options)
-        )
+        options: dict[str, Any] = {"required": parsed.required, "handlers": _handlers(parsed, Path(path))}
+        servers.append(MCPServer(name, config, connect_timeout=connect_timeout, environ=environ, **options))
     return servers
 
 

@@ -43,7 +43,7 @@ class StdioServer:
     """How to run a server that speaks MCP on its standard streams.
 
     Attributes:
-        args: May name variables, `${VAR}` or `${VAR:-default}`; so may the values of `env`.
+        args: May name variables, `${VAR}`, `${env:VAR}` or `${VAR:-default}`; so may the values of `env`.
         env: Variables beside the few that every server gets (HOME, PATH and the like).
         trust: Its annotations are believed: a tool with readOnlyHint that is not open-world is then read-only.
         timeout: Seconds that a call may take.
