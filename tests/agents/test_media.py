@@ -175,6 +175,7 @@ def test_pictures_that_code_displays_are_shown() -> None:
         result = agent.run_sync("Draw a dot.")
     assert result.outputs == {"answer": "a dot"}, result.detail
     assert list(pictures(server.bodies[1])) == [("user", SHOWN)]
+    assert [(shown.media_type, shown.data) for shown in result.artifacts] == [("image/png", PNG)]
 
 
 def test_a_resumed_run_shows_the_same_again(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from corral.agents.protocol import Answer, Proposal
 from corral.agents.result import Refusal, StopReason
 from corral.agents.signature import InvalidOutputs
 from corral.agents.toolcalls import ToolCalls
+from corral.sandbox import Artifact
 from corral.tools import Toolbox
 
 __all__ = ["Acting"]
@@ -66,6 +67,11 @@ class Acting:
         return [
             answer or Answer(proposal, why, is_error=True) for proposal, answer in zip(proposals, given, strict=True)
         ]
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """What cells displayed."""
+        return () if self._cells is None else tuple(self._cells.artifacts)
 
     @property
     def delegates(self) -> bool:

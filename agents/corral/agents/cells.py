@@ -19,7 +19,17 @@ from corral.agents.result import Refusal
 from corral.agents.signature import InvalidOutputs, as_text
 from corral.agents.toolcalls import ToolCalls
 from corral.policy import BudgetExceeded, CellFinished, CellOutput, CellStarted, Denied, Emitter
-from corral.sandbox import CellErrorKind, Execution, Host, Network, Sandbox, SandboxError, SandboxProvider, SandboxSpec
+from corral.sandbox import (
+    Artifact,
+    CellErrorKind,
+    Execution,
+    Host,
+    Network,
+    Sandbox,
+    SandboxError,
+    SandboxProvider,
+    SandboxSpec,
+)
 from corral.tools import Media, Observation, Tool, Toolbox
 
 __all__ = ["PYTHON", "CellOutcome", "Cells", "code_instructions"]
@@ -87,6 +97,8 @@ class Cells:
         self._files = files or {}
         self._file_outputs = file_outputs
         self._are_bound = False
+        self.artifacts: list[Artifact] = []
+        """What cells displayed, those of an earlier process aside."""
         self._timeout = timeout
         self._session: Sandbox | None = None
         self._made = 0
@@ -222,6 +234,8 @@ class Cells:
             # A cell that ran past its time, or crashed, is rolled back, and what it was given with it.
             ended = execution.error is None or execution.error.kind is CellErrorKind.ERROR
             self._are_bound = (self._are_bound or ended) and execution.state_kept
+            if not host.again:
+                self.artifacts.extend(execution.artifacts)
             return self._told(execution, host)
         if host.diverged is not None:
             raise host.diverged

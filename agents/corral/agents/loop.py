@@ -310,4 +310,5 @@ class Loop:
             label=self._effects.seen,
             noted=tuple(self._border.noted),
             denied=tuple(progress.denied),
+            artifacts=self._acting.artifacts,
         )

@@ -9,6 +9,7 @@ from typing import Any
 from dspy.lm15 import Message
 
 from corral.policy import BudgetExceeded, Denied, Label, Spend, Usage
+from corral.sandbox import Artifact
 
 __all__ = ["Refusal", "Result", "StopReason"]
 
@@ -82,6 +83,8 @@ class Result:
         spent: What it took from its budget, with all that was delegated.
         noted: What guards remarked on and let pass, "guard:NAME: why".
         label: Of the answer: the join of all that the model had read.
+        artifacts: What its cells displayed, in order: pictures, tables, figures. Cells that ran before a
+            resume are not among them.
         denied: Each refused tool call, cell and model call of its own, in order; agents below it keep their own.
         unknown: Steps that must not be repeated and were cut off, so that nobody knows what they did.
     """
@@ -103,6 +106,7 @@ class Result:
     label: Label = field(default_factory=Label.user)
     noted: tuple[str, ...] = ()
     denied: tuple[Refusal, ...] = ()
+    artifacts: tuple[Artifact, ...] = field(default=(), repr=False)
 
     @classmethod
     def not_started(cls, run_id: str, error: Denied | BudgetExceeded) -> Result:
