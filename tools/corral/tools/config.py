@@ -104,7 +104,8 @@ def load_mcp_config(
     programs' business.
 
     Args:
-        environ: Where `${VAR}` (also `${env:VAR}`) is looked up when a server is opened; this process's environment when None.
+        environ: Where `${VAR}` (or `${env:VAR}`) is looked up when a server is opened; this process's environment when
+            None.
         logins: Keeps logins that were begun elsewhere, or a folder for that; then a run asks nobody. With None, a
             browser is opened when a server wants a login, and what it gave is forgotten with the process.
 
