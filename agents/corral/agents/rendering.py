@@ -76,13 +76,13 @@ def keep_rendered(client: Any) -> None:
     if not hasattr(kind, "_build_messages"):
         return
 
-    def build_messages(self: Any, request: Request, compat: Any, *, breakpoint_index: int | None = None) -> Rows:
+    def build_messages(self: Any, request: Request, compat: Any, **more: Any) -> Rows:
         def render(part: Request) -> Rows:
-            return kind._build_messages(self, part, compat, breakpoint_index=breakpoint_index)
+            return kind._build_messages(self, part, compat, **more)
 
         rendered = _RENDERED.get()
-        # A breakpoint of the prompt cache marks a message by its number, in its row.
-        if rendered is None or breakpoint_index is not None:
+        # Such as a breakpoint of the prompt cache, which marks a message by its number, in its row.
+        if rendered is None or any(value is not None for value in more.values()):
             return render(request)
         return rendered.rows(self, request, compat, render)
 
