@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import threading
 import time
 import urllib.request
@@ -48,8 +49,8 @@ class Hostile(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, *, bind_and_activate: bool = True) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler, bind_and_activate)
         self.behaviour: dict[str, Behaviour] = {}
         self.requests: list[str] = []
         self.bodies: list[str] = []
@@ -257,6 +258,34 @@ async def test_a_browser_that_comes_back_with_something_else_gets_no_code_redeem
         await client.login()
     assert problem in str(caught.value)
     assert server.requests == []
+
+
+async def test_a_server_that_is_being_restarted_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    late = Hostile(bind_and_activate=False)
+    late.server_bind()
+    late.url = f"http://127.0.0.1:{late.server_address[1]}"
+    late.behaviour["/token"] = answer(200, {"access_token": "a", "expires_in": 60})
+    client = OAuthClient(f"{late.url}/token", "me", SECRET)
+    with pytest.raises(TokenError, match=r"can't be reached \(ConnectError\)"):
+        await client.token()
+    caplog.set_level(logging.DEBUG, "httpcore2.connection")
+
+    def start() -> None:
+        end = time.monotonic() + 10
+        while "connect_tcp.failed" not in caplog.text and time.monotonic() < end:
+            time.sleep(0.01)
+        late.server_activate()
+        late.serve_forever(0.02)
+
+    thread = threading.Thread(target=start, daemon=True)
+    thread.start()
+    try:
+        with anyio.fail_after(10):
+            assert await client.token() == "a"
+        assert late.requests == ["POST /token"]
+    finally:
+        late.shutdown()
+        late.server_close()
 
 
 async def test_a_server_that_binds_no_codes_to_who_asked_is_not_asked(server: Hostile) -> None:

@@ -16,13 +16,17 @@ from corral.tools.address import is_private_way, origin, show_url
 from corral.tools.egress import REFUSED, guarded
 from corral.tools.errors import TokenError
 
-__all__ = ["ACCEPTED", "MAX_BYTES", "OversizedAnswer", "client_options", "send_json", "told"]
+__all__ = ["ACCEPTED", "MAX_BYTES", "OversizedAnswer", "Unreached", "client_options", "send_json", "told"]
 
 MAX_BYTES: Final = 1024 * 1024
 _MAX_REDIRECTS: Final = 5
 _PACKED: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 """Encodings, and the window bits with which zlib reads them."""
 ACCEPTED: Final = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
+
+
+class Unreached(TokenError):
+    """There was no connection: nothing was sent, and the same may be sent again."""
 
 
 class OversizedAnswer(httpx2.HTTPError):
@@ -76,9 +80,12 @@ async def told(url: str, timeout: float) -> AsyncGenerator[None]:
         raise TokenError(where, f"it did not answer within {timeout:g} s") from None
     except OversizedAnswer:
         raise TokenError(where, f"its answer is larger than {MAX_BYTES // 1024} KiB and was dropped") from None
+    except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+        if str(error).startswith(REFUSED):
+            raise TokenError(where, str(error)) from None
+        raise Unreached(where, f"it can't be reached ({type(error).__name__})") from None
     except httpx2.HTTPError as error:
-        problem = str(error) if str(error).startswith(REFUSED) else f"it can't be reached ({type(error).__name__})"
-        raise TokenError(where, problem) from None
+        raise TokenError(where, f"it can't be reached ({type(error).__name__})") from None
 
 
 async def send_json(url: str, timeout: float, *, body: Any = None, allow_private: bool = True) -> tuple[int, Any]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote_plus, urlsplit
 
+import anyio
+
 from corral.tools.address import find_fault, is_private_way, show_url
 from corral.tools.client_identity import ClientIdentity
 from corral.tools.clock import ServerClock
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["RefusedGrant", "TokenEndpoint", "find_fault_of_endpoint"]
 
 _MAX_WORDS: Final = 200
+_WAITS: Final = (0.1, 0.4)
+"""Seconds before a server is tried again that could not be reached."""
 _ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _OFF_CLOCK: Final = frozenset(("invalid_client", "invalid_dpop_proof", "invalid_grant", "invalid_request"))
 
@@ -123,13 +127,9 @@ class TokenEndpoint:
 
     async def _ask(self, url: str, form: dict[str, str], *, bare: bool = False) -> dict[str, Any]:
         """The JSON object that the endpoint answers, asked again with what it said was missing: a nonce, its time."""
-        from corral.tools.oauth_http import told  # httpx2 is heavy
-
         said = {name: value for name, value in form.items() if value}
         for is_last in (False, False, True):
-            client = self._client(url)  # imports authlib, which is heavy: not the server's time
-            async with told(url, self.timeout), client:
-                response = await client.request("POST", url, withhold_token=True, **self._prepare(client, url, said))
+            response = await self._send(url, said)
             refusal = self._read_refusal(response, said)
             if refusal is None:
                 return {} if bare else self._read(response)
@@ -137,6 +137,21 @@ class TokenEndpoint:
             is_off = refusal.code in _OFF_CLOCK and self._signs and self.clock.learn(response.headers)
             if is_last or not ((has_nonce and refusal.code == "use_dpop_nonce") or is_off):
                 raise refusal
+        raise AssertionError("unreachable")
+
+    async def _send(self, url: str, said: dict[str, str]) -> Any:
+        """The response; a server that can't be reached is tried again, as it may be starting."""
+        from corral.tools.oauth_http import Unreached, told  # httpx2 is heavy
+
+        for wait in (*_WAITS, None):
+            client = self._client(url)  # imports authlib, which is heavy: not the server's time
+            try:
+                async with told(url, self.timeout), client:
+                    return await client.request("POST", url, withhold_token=True, **self._prepare(client, url, said))
+            except Unreached:
+                if wait is None:
+                    raise
+            await anyio.sleep(wait)
         raise AssertionError("unreachable")
 
     @property
