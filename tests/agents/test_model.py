@@ -1,12 +1,15 @@
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import anyio
 import dspy
 import pytest
 from dspy.lm15 import Message, Request, ServerError
+from pydantic import SecretStr
 
-from corral.agents import DefinitionError, Model, ModelError, ModelSpec, Price, ReAct, StopReason
+from corral.agents import DefinitionError, Journal, Model, ModelError, ModelSpec, Price, ReAct, StopReason
 from corral.agents.engine import engine_for
 from corral.agents.testing import Fault, Reply, ScriptedServer, scripted_lm
 
@@ -197,3 +200,17 @@ def test_litellm_and_openai_are_not_imported_by_a_run() -> None:
         "assert not {'litellm', 'openai'} & set(sys.modules), 'imported'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+async def test_a_key_that_a_server_quotes_when_it_refuses_it_is_told_to_nobody(tmp_path: Path) -> None:
+    key = "key-of-mine-1234567"
+    refusal = Reply(fault=Fault(401, {"error": {"message": f"Incorrect API key provided: {key}"}}))
+    with ScriptedServer([refusal]) as server, Journal(tmp_path / "runs.sqlite3") as journal:
+        spec = ModelSpec(model="openai/m", api_base=server.url, api_key=SecretStr(key))
+        with pytest.raises(DefinitionError, match="Incorrect API key provided") as refused:
+            await ReAct("question -> answer", lm=spec, journal=journal).run("?")
+        (run,) = journal.runs()
+        kept = json.dumps(list(journal.events(run["run_id"])))
+    assert key not in str(refused.value)
+    assert "Incorrect API key provided" in kept
+    assert key not in kept

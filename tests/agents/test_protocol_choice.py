@@ -9,7 +9,7 @@ from dspy.lm15 import Message, Request
 
 from corral.agents import Actions, Agent, CallsUnreadable, CodeAct, Model, ModelSpec, ReAct, StopReason
 from corral.agents.testing import Call, Fault, Reply, ScriptedServer, scripted_lm
-from corral.policy import Limits, Policy, SecurityPolicy, ToolCalled
+from corral.policy import Limits, Policy, RunFinished, SecurityPolicy, ToolCalled
 from corral.sandbox import MontyProvider
 from corral.tools import tool
 
@@ -33,7 +33,7 @@ async def test_codeact_runs_a_fenced_block_as_the_cell_that_it_means(recorder: R
     agent = CodeAct("question -> total: int", [add], lm=lm, sandbox=MONTY, sinks=[recorder])
     result = await agent.run("1 + 2?")
     assert result.outputs == {"total": 3}
-    assert result.repairs == 2
+    assert result.repairs == recorder.of(RunFinished)[0].repairs == 2
     assert [event.arguments for event in recorder.of(ToolCalled)] == [{"a": 1, "b": 2}]
     told = engine.requests[1].messages[-1]
     assert told.role == "user"

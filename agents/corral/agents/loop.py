@@ -284,6 +284,7 @@ class Loop:
             tool_calls=self._budget.spent.tool_calls,
             seconds=self._budget.seconds_spent(),
             detail=progress.detail,
+            repairs=progress.repairs,
         )
         try:
             self._emitter.emit(finished)

@@ -66,6 +66,7 @@ def _run_summary(result: Result) -> dict[str, Any]:
         "denied": [{"resource": refusal.resource, "reason": refusal.reason} for refusal in result.denied],
         "steps": result.steps,
         "tool_calls": result.tool_calls,
+        "repairs": result.repairs,
         "seconds": round(result.seconds, 3),
         "usage": {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens,
                   "cached_tokens": usage.cached_tokens, "cost_usd": usage.cost_usd},

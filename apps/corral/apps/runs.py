@@ -217,6 +217,11 @@ def _task(journal: Journal, run: Mapping[str, Any]) -> str:
     return in_words(inputs)
 
 
+def _repairs(event: dict[str, Any]) -> str:
+    count = event.get("repairs")
+    return f", {count} repairs" if count else ""
+
+
 def _line(event: dict[str, Any]) -> str | None:
     match event["type"]:
         case "RunStarted":
@@ -241,8 +246,7 @@ def _line(event: dict[str, Any]) -> str | None:
             return f"  ! {event['by']}, {event['point']}: {event['outcome']} {event['reason']}".rstrip()
         case "RunFinished":
             outputs = json.dumps(event["outputs"], ensure_ascii=False)
-            return (
-                f"{event['reason']}: {outputs}  ({event['steps']} steps, {event['tool_calls']} calls) {event['detail']}"
-            )
+            counts = f"{event['steps']} steps, {event['tool_calls']} calls{_repairs(event)}"
+            return f"{event['reason']}: {outputs}  ({counts}) {event['detail']}"
         case _:
             return None

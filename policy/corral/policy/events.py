@@ -335,7 +335,11 @@ class Intervened(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished(Event):
-    """The run ended; `reason` is one of `corral.agents.StopReason`."""
+    """The run ended; `reason` is one of `corral.agents.StopReason`.
+
+    Attributes:
+        repairs: Answers of the model that could not be used as they were.
+    """
 
     reason: str
     outputs: Mapping[str, Any] | None
@@ -344,6 +348,7 @@ class RunFinished(Event):
     tool_calls: int
     seconds: float
     detail: str = ""
+    repairs: int = 0
 
 
 class Sink(Protocol):

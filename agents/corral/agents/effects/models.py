@@ -8,7 +8,7 @@ from dspy.lm15 import Request
 
 from corral.agents.caller import Below
 from corral.agents.effects.passage import Passage
-from corral.agents.errors import ModelError
+from corral.agents.errors import DefinitionError, ModelError
 from corral.agents.generation import GENERATION, Generation
 from corral.agents.model import Model
 from corral.agents.rendering import rendering_once
@@ -61,14 +61,15 @@ class ModelEffects:
 
         try:
             return await self._passage.steps.call(name, answered, codec=GENERATION, effect="read")
-        except ModelError as error:
+        except (ModelError, DefinitionError) as error:
             self._hush(error)
             raise
 
-    def _hush(self, error: ModelError) -> None:
+    def _hush(self, error: ModelError | DefinitionError) -> None:
         """Servers quote keys: "Incorrect API key provided: ..."."""
         redacted = self._passage.redacted
-        error.problem = redacted(error.problem)
+        if isinstance(error, ModelError):
+            error.problem = redacted(error.problem)
         error.args = tuple(redacted(arg) if isinstance(arg, str) else arg for arg in error.args)
 
     async def _ask(
