@@ -22,7 +22,7 @@ from dspy.lm15 import RateLimitError, Request, ServerError
 
 from corral.agents import CodeAct, Model, ModelSpec, ReAct, Session
 from corral.agents.testing import Call, Fault, Reply, ScriptedServer, scripted_lm
-from corral.policy import Limits
+from corral.policy import Limits, Policy, SecurityPolicy
 from corral.tools import tool
 
 HERE = Path(__file__).parent
@@ -59,8 +59,8 @@ TRAPS = {
     29: "test_nothing_of_a_run_is_kept_in_dspys_histories",
     30: "test_a_context_of_dspy_does_not_leak_out_of_a_stream",
     31: "test_an_agent_runs_in_a_second_loop_and_in_other_threads_without_configure",
-    32: "test_optimizers.py::test_an_evaluation_of_many_threads_runs_each_example_once",
-    33: "test_model.py::test_usage_trackers_and_callbacks_of_dspy_still_see_the_calls",
+    32: "test_a_slow_item_of_parallel_work_acts_once",
+    33: "test_usage_is_told_by_prediction_in_parallel_work_too",
     34: "test_optimizers.py::test_an_evaluation_of_many_threads_runs_each_example_once",
     35: "test_effects.py::test_a_denied_tool_never_ran_and_the_model_is_told",
     36: "test_effects.py::test_a_tool_can_not_be_called_around_the_gate",
@@ -337,3 +337,39 @@ async def test_the_scripted_model_calls_waits_and_counts() -> None:
     assert result.usage.input_tokens == 17
     assert result.tool_calls == 1
     assert len(engine.requests) == 2
+
+
+@pytest.mark.parametrize(("patience", "limit"), [(0, None), (2, 0.8)], ids=["no patience", "a limit below it"])
+def test_a_slow_item_of_parallel_work_acts_once(patience: int, limit: float | None) -> None:
+    """Trap 32: DSPy runs an item again that takes longer than its patience, 120 s by default, and never less often."""
+    acted: list[str] = []
+
+    @tool(effect="once")
+    async def act(key: str) -> str:
+        """Act, slowly."""
+        acted.append(key)
+        await anyio.sleep(60 if limit else 1.2)
+        return "done"
+
+    def script(request: Request, number: int) -> Reply:
+        first = request.messages[0].text or ""
+        return Reply(calls=[Call("act", {"key": first})]) if len(request.messages) == 1 else Reply("Done.")
+
+    policy = Policy(rules=[SecurityPolicy(resource="*", actions=["*"])])
+    limits = Limits(seconds=limit)
+    agent = ReAct("question -> answer", [act], lm=scripted_lm(script)[0], policy=policy, limits=limits)
+    work: Any = dspy.Parallel(num_threads=3, timeout=patience, disable_progress_bar=True)
+    found = work([(agent, {"question": str(number)}) for number in range(3)])
+    assert [one.answer for one in found] == ["Done."] * 3
+    assert sorted(acted) == ["0", "1", "2"]
+
+
+def test_usage_is_told_by_prediction_in_parallel_work_too() -> None:
+    """Trap 33: a tracker around `dspy.Parallel` hears nothing."""
+    lm, _ = scripted_lm([Reply(calls=[Call("echo", {"text": "a"})], input_tokens=7), Reply("done", input_tokens=9)])
+    agents = [ReAct("question -> answer", [echo], lm=scripted_lm([Reply("x", input_tokens=7)])[0]) for _ in range(2)]
+    agents.append(ReAct("question -> answer", [echo], lm=lm))
+    with dspy.context(track_usage=True):
+        work: Any = dspy.Parallel(num_threads=3, disable_progress_bar=True)
+        found = work([(agent, {"question": "?"}) for agent in agents])
+    assert [one.get_lm_usage()["scripted/model"]["prompt_tokens"] for one in found] == [7, 7, 16]
