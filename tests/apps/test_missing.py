@@ -49,7 +49,7 @@ def test_a_run_does_without_a_dead_server_and_says_so(corral: Corral, tmp_path: 
     ("servers", "problem"),
     [
         ({"time": TIME, "dead": DEAD | {"required": True}}, "corral: dead: the server can't be reached"),
-        ({"dead": DEAD, "gone": {"command": "no-such"}}, "(no tool is left; so did gone)"),
+        ({"dead": DEAD, "gone": {"command": "no-such"}}, "(gone failed, too, and no tool is left)"),
     ],
     ids=["required", "nothing left"],
 )

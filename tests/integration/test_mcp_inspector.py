@@ -112,10 +112,14 @@ def test_its_other_command_line_answers_an_elicitation(folder: Path, clients: Pa
         assert asked["message"].startswith('May this happen? call tool:local/brush\n{"animal": "Bella"}')
         called = mcpdo("elicitation/respond", asked["elicitationId"], "allow:=true")
         denied = mcpdo("@corral", "tools/call", "stranger", "task:=Care for Bella")
+        brushed = observed(folder, "brush")[-1]["result"]
+        mcpdo("disconnect", "corral")
+        mcpdo("connect", "corral", "--config", config, "--elicit", "url")  # which shows no forms
+        unasked = mcpdo("@corral", "tools/call", "hand", "task:=Care for Bella")
     finally:
         mcpdo("daemon", "stop")
-    assert called["content"][0]["text"] == DONE
-    assert observed(folder, "brush")[-1]["result"] == "ok"
+    assert called["content"][0]["text"] == unasked["content"][0]["text"] == DONE
+    assert (brushed, observed(folder, "brush")[-1]["result"]) == ("ok", "denied")
     assert observed(folder, "sell")[-1]["result"] == "denied"
     assert denied["isError"]
     assert "strangers stay outside" in denied["content"][0]["text"]

@@ -50,6 +50,19 @@ async def test_a_client_sees_a_tools_title_and_icon_and_that_asking_an_agent_aga
     assert listed.annotations.idempotent_hint is False
 
 
+async def test_a_client_that_lists_again_sees_what_a_server_behind_us_added(
+    gate: Gate, server: Callable[..., MCPServer]
+) -> None:
+    async with Toolbox(server("lively")) as box, Client(ToolServer(box, gate)._make(), cache=None) as client:
+        assert "lively_grown" not in [each.name for each in (await client.list_tools()).tools]
+        await client.call_tool("lively_grow", {})
+        with anyio.fail_after(10):
+            while not box.has_changed:
+                await anyio.lowlevel.checkpoint()
+        assert "lively_grown" in [each.name for each in (await client.list_tools()).tools]
+        assert (await client.call_tool("lively_grown", {})).content[0].text == "I am new"
+
+
 async def test_our_own_client_is_served_over_http(perform: Perform, gate: Gate) -> None:
     import uvicorn
 

@@ -56,5 +56,5 @@ def require_tools(toolbox: Toolbox, agent: Agent | None = None) -> None:
     failed = {name: problem for name, problem in toolbox.failures.items() if "/" not in name}
     if failed and all(tool.resource.startswith("tool:results/") for tool in toolbox):
         name, problem = next(iter(failed.items()))
-        more = f"; so did {', '.join([*failed][1:])}" if len(failed) > 1 else ""
-        raise ToolSourceError(name, f"{problem.removeprefix(f'{name}: ')} (no tool is left{more})")
+        more = f"{', '.join([*failed][1:])} failed, too, and " if len(failed) > 1 else ""
+        raise ToolSourceError(name, f"{problem.removeprefix(f'{name}: ')} ({more}no tool is left)")

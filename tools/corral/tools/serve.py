@@ -102,6 +102,8 @@ class ToolServer:
         from mcp.server import Server
 
         async def list_tools(context: object, params: object) -> types.ListToolsResult:
+            if self._toolbox.has_changed:
+                await self._toolbox.refresh()
             return types.ListToolsResult(tools=list(_describe_all(self._toolbox.tools)))
 
         async def call_tool(

@@ -103,12 +103,8 @@ class ServedCall:
 
     async def ask(self, question: mcp_types.ElicitRequestParams) -> mcp_types.ElicitResult | None:
         """What the person answers; None if the client can't ask one."""
-        import mcp_types as types  # keeps start-up light
-
         async with self._one_at_a_time:
-            context = self._context
-            needed = types.ClientCapabilities(elicitation=types.ElicitationCapability())
-            if context is None or not context.session.check_client_capability(needed):
+            if self._context is None or not _can_ask(self._context, question):
                 return None
             self._question = asyncio.get_running_loop().create_future()
             self._asked.put_nowait(question)
@@ -210,6 +206,19 @@ class ServedReports:
             return await self._gate.perform(asked, elicitation.answered)
         except (Denied, BadArguments, BudgetExceeded):
             return False
+
+
+def _can_ask(context: ServerRequestContext[Any], question: mcp_types.ElicitRequestParams) -> bool:
+    """Whether the client said that it shows such questions: forms, by the older protocols, if it named no kind."""
+    import mcp_types as types  # keeps start-up light
+
+    declared = context.session.client_capabilities
+    able = None if declared is None else declared.elicitation
+    if able is None:
+        return False
+    if isinstance(question, types.ElicitRequestURLParams):
+        return able.url is not None
+    return able.form is not None or able.url is None
 
 
 def _question(request: ApprovalRequest) -> Any:
