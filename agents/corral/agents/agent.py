@@ -294,14 +294,8 @@ class Agent(TaskModule):
         if journal is None:
             raise DefinitionError("this agent has no journal to resume from; pass journal=Journal(path)")
         record = journal.record(run_id)
-        above = journal.delegated_by(run_id)
-        if above is not None and above in journal:
-            raise DefinitionError(f"the run {run_id} works for the run {above}; resume that one, and it goes on too")
-        start = start or Start()
-        if record.previous and not start.messages:
-            start.messages.extend(journal.messages(record.previous))
-        inputs = bind_again(self.signature, record)
-        return await self.start(None, inputs, replace(start, resumed=record, session_id=record.session_id))
+        resuming = (start or Start()).resuming(journal, record)
+        return await self.start(None, bind_again(self.signature, record), resuming)
 
     def within(self, limits: Limits) -> Self:
         """This agent with one budget for all of its runs; tools and sandbox are shared with it."""

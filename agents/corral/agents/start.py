@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dspy.lm15 import Message
 
+from corral.agents.errors import DefinitionError
+from corral.agents.journal import Journal
 from corral.agents.records import RunRecord
 from corral.agents.steps import Steps
 from corral.policy import Sink, Traces
@@ -43,3 +45,16 @@ class Start:
     steps: Steps | None = None
     traces: Traces | None = None
     kept: Mapping[str, Any] | None = None
+
+    def resuming(self, journal: Journal, record: RunRecord) -> Start:
+        """The same, for a run of the journal that goes on, after the turns of its session.
+
+        Raises:
+            DefinitionError: It works for another run, which has to be resumed.
+        """
+        run_id, above = record.run_id, journal.delegated_by(record.run_id)
+        if above is not None and above in journal:
+            raise DefinitionError(f"the run {run_id} works for the run {above}; resume that one, and it goes on too")
+        if record.previous and not self.messages:
+            self.messages.extend(journal.messages(record.previous))
+        return replace(self, resumed=record, session_id=record.session_id)
