@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+
+from corral.agents import Journal, ReAct
+from corral.agents.testing import Reply, scripted_lm
 
 FOREIGN = (
     "authlib docker h11 httpx httpx2 joserfc keyring litellm mcp mcp_types mem0 numpy openai opentelemetry optuna "
@@ -48,8 +53,16 @@ def test_what_a_plain_agent_can_do_without_is_not_imported(code: str) -> None:
     assert sorted(found & {*FOREIGN.split(), *ours}) == []
 
 
+def test_a_journal_is_looked_at_without_dspy(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    asyncio.run(ReAct("question -> answer", lm=scripted_lm([Reply("yes")])[0], journal=Journal(path)).run(question="?"))
+    found = loaded(f"from corral.agents import Journal\nprint([run['reason'] for run in Journal({str(path)!r}).runs()])")
+    assert "['done']" in found
+    assert "dspy" not in found
+
+
 def loaded(code: str) -> set[str]:
-    """The modules that a fresh interpreter has after `code`."""
+    """What `code` prints, and the modules that a fresh interpreter has after it."""
     program = f"{code}\nimport sys\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

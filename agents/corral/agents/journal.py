@@ -9,9 +9,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
-
-from dspy.lm15 import Message
+from typing import TYPE_CHECKING, Any, TextIO
 
 from corral.agents.codec import message_from_json
 from corral.agents.errors import JournalError
@@ -30,6 +28,9 @@ from corral.agents.records import (
 from corral.agents.schema import SCHEMA_VERSION
 from corral.agents.writer import Change, StepRow, Writer
 from corral.policy import Event, RunFinished, Traces
+
+if TYPE_CHECKING:
+    from dspy.lm15 import Message
 
 __all__ = ["Journal"]
 

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from corral.agents.errors import AgentChanged, DefinitionError
-from corral.agents.kit import Kit
-from corral.agents.signature import TaskSignature
 
-if TYPE_CHECKING:  # which tells what a run used
+if TYPE_CHECKING:  # records tell what a run used; DSPy is not needed to look at them
+    from corral.agents.kit import Kit
     from corral.agents.records import RunRecord
+    from corral.agents.signature import TaskSignature
 
 __all__ = ["Makeup", "Used", "bind_again"]
 

@@ -8,9 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
-
-from dspy.lm15 import Message
+from typing import TYPE_CHECKING, Any, cast
 
 from corral.agents.additions import joined
 from corral.agents.codec import message_from_json, message_to_json
@@ -18,6 +16,9 @@ from corral.agents.errors import JournalError
 from corral.agents.makeup import Used
 from corral.agents.owner import running_process
 from corral.policy import Traces
+
+if TYPE_CHECKING:
+    from dspy.lm15 import Message
 
 __all__ = [
     "MADE",
