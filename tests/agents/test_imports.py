@@ -56,7 +56,8 @@ def test_what_a_plain_agent_can_do_without_is_not_imported(code: str) -> None:
 def test_a_journal_is_looked_at_without_dspy(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     asyncio.run(ReAct("question -> answer", lm=scripted_lm([Reply("yes")])[0], journal=Journal(path)).run(question="?"))
-    found = loaded(f"from corral.agents import Journal\nprint([run['reason'] for run in Journal({str(path)!r}).runs()])")
+    looking = f"print([run['reason'] for run in Journal({str(path)!r}).runs()])"
+    found = loaded(f"from corral.agents import Journal\n{looking}")
     assert "['done']" in found
     assert "dspy" not in found
 
