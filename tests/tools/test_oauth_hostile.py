@@ -37,18 +37,15 @@ from corral.tools.token import Token
 from corral.tools.token_endpoint import TokenEndpoint
 
 from .hostile import Behaviour, Hostile, answer, endless, zipped
+from .serving import serving
 
 SECRET = "canary-client-secret"
 
 
 @pytest.fixture
 def server() -> Iterator[Hostile]:
-    with Hostile() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
+    with serving(Hostile()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 PAGE = answer(200, "<html>sign in, please</html>", Content_Type="text/html; charset=utf-8")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +20,7 @@ from pydantic import SecretStr
 from corral.tools import IdentityAssertion, JwtBearer, OAuthClient, PrivateKeyJwt, TokenError, TokenExchange, TokenFile
 
 from ..oidc import OIDC, install
+from .serving import serving
 
 KIND = "urn:ietf:params:oauth:grant-type:"
 TYPE = "urn:ietf:params:oauth:token-type:"
@@ -75,12 +75,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def federation() -> Iterator[Federation]:
-    with Federation() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
+    with serving(Federation()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 async def test_a_clusters_token_stands_for_a_consent_and_is_read_anew_each_time(
