@@ -272,6 +272,10 @@ def test_a_tool_that_changed_since_it_was_locked_is_shown_and_withheld(
     changed = corral("tools", "diff", "--mcp-config", config)
     assert changed.returncode == 1
     assert "changed tool:time/convert_time" in changed.stdout
+    listed = corral("tools", "list", "--mcp-config", config)
+    assert (listed.returncode, len(listed.stdout.splitlines())) == (0, 2)
+    told = "tool:time/convert_time is not as tools.lock has it, and runs here withhold it; see `corral tools diff`"
+    assert listed.stderr == f"corral: {told}\n"
     with ScriptedServer(["ok"]) as server:
         corral("run", "?", "--model", "openai/m", "--api-base", server.url, "--mcp-config", config)
     names = [tool["function"]["name"] for tool in server.bodies[0]["tools"]]

@@ -67,6 +67,7 @@ def list_tools(ctx: click.Context, mcp_config: Path, as_json: bool) -> None:
         if not toolbox.tools:
             click.echo("corral: there are no tools", err=True)
         Missing().tell(toolbox)
+        _tell_changed(toolbox)
         return Exit.ERROR if toolbox.failures else Exit.DONE
 
     ctx.exit(_with_toolbox(mcp_config, show, strict=False))
@@ -211,6 +212,18 @@ def _with_toolbox(config: Path, use: Callable[[Toolbox], Awaitable[T]], *, stric
 
     with explained():
         return anyio.run(opened)
+
+
+def _tell_changed(toolbox: Toolbox) -> None:
+    """What runs in this folder withhold of the tools that are listed."""
+    from corral.tools import Pins
+
+    if not LOCK.exists():
+        return
+    withheld = [change.resource for change in Pins.load(LOCK).diff(toolbox.tools) if change.kind != "removed"]
+    for resource in withheld:
+        told = f"{resource} is not as {LOCK} has it, and runs here withhold it; see `corral tools diff`"
+        click.echo(f"corral: {printable(told)}", err=True)
 
 
 def _find(toolbox: Toolbox, name: str) -> Tool:
