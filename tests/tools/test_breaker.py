@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
 import pytest
+from anyio.abc import SocketStream
 
 from corral.tools import Endpoint, HttpTools, Observation, Tool, Toolbox
 from corral.tools.breaker import Breaker
@@ -38,6 +40,26 @@ async def test_a_host_that_breaks_off_each_call_is_left_alone(perform: Perform) 
             seen = [await perform(box["api_note"], {}) for _ in range(5)]
     assert len(server.asked) == 4
     assert "is left alone for 2 s more; nothing was sent" in seen[-1].text
+
+
+async def test_a_host_that_does_not_answer_in_time_is_left_alone(perform: Perform) -> None:
+    came = 0
+
+    async def hang(stream: SocketStream) -> None:
+        nonlocal came
+        came += 1
+        async with stream:
+            await anyio.sleep_forever()
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, hang)
+        url = f"http://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
+        async with Toolbox(HttpTools("api", url, Endpoint("get", "GET", "/", timeout=0.3), tries=1)) as box:
+            seen = [await perform(box["api_get"], {}) for _ in range(3)]
+        group.cancel_scope.cancel()
+    assert came <= 2
+    assert [each.text for each in seen[:2]] == ["api_get ran past its limit of 0.3 s and was given up"] * 2
+    assert "is left alone for 2 s more; nothing was sent" in seen[2].text
 
 
 @pytest.mark.parametrize(("status", "asked"), [(502, 4), (503, 4), (504, 4), (500, 6), (429, 6)])

@@ -140,6 +140,10 @@ class Api:
             outcome = "" if effect.repeatable else "; whether the call took effect is unknown"
             text = f"the exchange with {show_url(self._base_url)} broke off ({type(error).__name__}){outcome}"
             raise _Unfinished(Observation(text, is_error=True, label=label)) from None
+        except anyio.get_cancelled_exc_class():
+            if anyio.current_time() >= anyio.current_effective_deadline():
+                self._breaker.failed()  # it had the call's whole time
+            raise
         except TokenError as error:
             return Observation(str(error), is_error=True, label=label)
 
