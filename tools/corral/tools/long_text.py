@@ -22,7 +22,7 @@ class LongText:
     """A text in a file without a name, only its owner's, which is gone when nobody holds this any more.
 
     `str` reads it whole: then it takes its length in memory once, and not twice. Where the folder of temporary files is
-    itself in memory (tmpfs), so is this; TMPDIR names another.
+    itself in memory (tmpfs), so is this; TMPDIR names another. One thread at a time uses it.
 
     Args:
         parts: What it begins with.
@@ -41,6 +41,7 @@ class LongText:
             OSError: The disk is full, or the like.
         """
         left = memoryview(part.encode("utf-8", "surrogatepass"))
+        self._file.seek(0, os.SEEK_END)
         while left:
             left = left[self._file.write(left) :]
         self._length += len(part)
@@ -49,21 +50,21 @@ class LongText:
         """All of it, about a megabyte at a time."""
         decoder = codecs.getincrementaldecoder("utf-8")("surrogatepass")
         at = 0
-        while data := os.pread(self._file.fileno(), _PART, at):
+        while data := self._read(at, _PART):
             at += len(data)
             if part := decoder.decode(data):
                 yield part
 
     def head(self, length: int) -> str:
         """Its first characters."""
-        data = os.pread(self._file.fileno(), length * _MAX_BYTES_A_CHARACTER, 0)
+        data = self._read(0, length * _MAX_BYTES_A_CHARACTER)
         return codecs.getincrementaldecoder("utf-8")("surrogatepass").decode(data)[:length]
 
     def tail(self, length: int) -> str:
         """Its last characters."""
-        end = os.fstat(self._file.fileno()).st_size
+        end = self._file.seek(0, os.SEEK_END)
         start = max(0, end - length * _MAX_BYTES_A_CHARACTER)
-        data = os.pread(self._file.fileno(), end - start, start)
+        data = self._read(start, end - start)
         while data and data[0] & 0b1100_0000 == 0b1000_0000:  # the rest of a character
             data = data[1:]
         return data.decode("utf-8", "surrogatepass")[-length:] if length else ""
@@ -87,6 +88,10 @@ class LongText:
             held = held[cut:]
         changed |= new._put(held, find(held))
         return new if changed else self
+
+    def _read(self, start: int, size: int) -> bytes:
+        self._file.seek(start)
+        return self._file.read(size)
 
     def _put(self, text: str, spans: Iterable[Span]) -> bool:
         at, changed = 0, False
