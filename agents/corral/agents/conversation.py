@@ -99,5 +99,5 @@ class Conversation:
         self._meter.rewritten()
 
     def _tell(self, message: Message) -> None:
-        if self._emitter.active:
+        if self._emitter.active and not self._emitter.is_repeated(MessageAdded):
             self._emitter.emit(MessageAdded(message=message_to_json(message)))

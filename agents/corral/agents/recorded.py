@@ -142,9 +142,12 @@ class ContinuedEmitter(Emitter):
         """From now on everything is new."""
         self._before.clear()
 
+    def is_repeated(self, kind: type[Event]) -> bool:
+        if kind in _NOT_AGAIN or self._before[kind.__name__] == 0:
+            return False
+        self._before[kind.__name__] -= 1
+        return True
+
     def emit(self, event: Event) -> None:
-        kind = type(event).__name__
-        if type(event) not in _NOT_AGAIN and self._before[kind] > 0:
-            self._before[kind] -= 1
-            return
-        super().emit(event)
+        if not self.is_repeated(type(event)):
+            super().emit(event)

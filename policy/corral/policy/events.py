@@ -368,6 +368,10 @@ class Emitter:
         self.active = bool(sinks)
         """Whether anyone listens; without, events that cost something to make need not be made."""
 
+    def is_repeated(self, kind: type[Event]) -> bool:
+        """Whether the next event of this kind was told before, and need not be made; then it counts as told again."""
+        return False
+
     def emit(self, event: Event) -> None:
         """Stamp `event` and pass it on; the event must be fresh, it is stamped in place."""
         self._seq += 1

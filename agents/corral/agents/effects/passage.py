@@ -101,7 +101,8 @@ class Passage:
 
     def charge_below(self, below: Below) -> None:
         """Pay for what an earlier process ran below this run."""
-        self.charge(below.spent)
+        if below:
+            self.charge(below.spent)
         self.below.join(below)
 
     async def below_step(self, step: str, work: Callable[[], Awaitable[T]]) -> T:
