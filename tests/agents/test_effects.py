@@ -49,6 +49,7 @@ PATHS = {
     ("agents/corral/agents/rlm.py", "execute"): "CellEffects.execute",
     ("agents/corral/agents/rlm.py", "generate"): "ModelEffects.generate",
     ("agents/corral/agents/rlm.py", "complete"): "dspy.RLM's way into ModelEffects.generate",
+    ("agents/corral/agents/planning.py", "generate"): "Effects.models.generate",
     ("agents/corral/agents/memorymodel.py", "generate"): "ModelEffects.generate",
     ("agents/corral/agents/memorytools.py", "complete"): "a field of the receipt of an erasure",
     ("agents/corral/agents/model.py", "complete"): "inside Model.generate: the engine, once an attempt",

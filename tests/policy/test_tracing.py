@@ -65,6 +65,7 @@ def test_includes_add_up_and_the_stricter_holds(write: Write) -> None:
         "underived": "ask",
         "untraced": "deny",
         "plan": None,
+        "own_plan": False,
         "directory": ["bob", "ann"],
     }
     write("other.yaml", "provenance: {manifests: {m: git}}")

@@ -20,6 +20,7 @@ from corral.agents.life import Life
 from corral.agents.loop import Loop, Task
 from corral.agents.media import as_json, media_in, without_files
 from corral.agents.model import Model
+from corral.agents.planning import Planning
 from corral.agents.prompt import SUBMIT, Actions, Offer, make_offer
 from corral.agents.quoting import unquote
 from corral.agents.remembering import Remembering
@@ -27,7 +28,7 @@ from corral.agents.signature import TaskSignature, as_text
 from corral.agents.toolcalls import ToolCalls
 from corral.agents.variables import shown_beside, variables_of
 from corral.memory import Scope
-from corral.policy import Budget, Gate, Label, Provenance, Repeats, Usage
+from corral.policy import Budget, Gate, Label, Mode, Provenance, Repeats, Usage
 
 __all__ = ["Assembly", "Role"]
 
@@ -132,12 +133,22 @@ class Assembly:
         shown, note = shown_beside(inputs, variables, files_in(inputs) if code else ())
         text = "\n\n".join(filter(None, (role.signature.render(shown), note)))
         remembering = Remembering(given.memory, text, label, scope, effects, life.emitter)
-        task = Task(
-            remembering, start.messages, life.heard, start.stream_text, refused, without_files(media) if code else media
-        )
+        media = without_files(media) if code else media
+        planning = self._planning(model, role, inputs)
+        task = Task(remembering, start.messages, life.heard, start.stream_text, refused, media, planning)
         return Loop(
             lambda native: self._offer(role, native), model, effects, life.emitter, acting, progress, task, self.border
         )
+
+    def _planning(self, model: Model, role: Role, inputs: Mapping[str, Any]) -> Planning | None:
+        given, terms = self._given, self._life.terms
+        if not given.policy.provenance.own_plan or terms.mode is Mode.PLAN:
+            return None  # in plan mode nothing with effects happens anyway
+        own = [unquote(as_text(value))[0] for name, value in inputs.items() if name not in given.untrusted_inputs]
+        # What another agent hands over is no user's text: below a run, the plan is made of what the user said above.
+        task = "\n\n".join(own) if terms.caller is None else None
+        tools = given.kit.toolbox.tools
+        return Planning(model, self.effects, self._life.emitter, role.instructions, task, tools)
 
     def _variables(self, role: Role, inputs: Mapping[str, Any]) -> dict[str, Any]:
         if not role.actions & Actions.CODE:

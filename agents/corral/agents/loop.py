@@ -22,6 +22,7 @@ from corral.agents.generation import Generation
 from corral.agents.guards import Refused
 from corral.agents.media import MediaPart, as_json, shown_with
 from corral.agents.model import Model
+from corral.agents.planning import Planning
 from corral.agents.prompt import SUBMIT, Offer
 from corral.agents.protocol import Proposal
 from corral.agents.remembering import Remembering
@@ -54,6 +55,7 @@ class Task:
         stream_text: Whether text is emitted as it arrives.
         refused: Why the run may not have its task.
         media: What its text tells of in words.
+        planning: Makes the plan of tools, before anything is read; None if the policy asks for none.
     """
 
     remembering: Remembering
@@ -62,6 +64,7 @@ class Task:
     stream_text: bool = False
     refused: Refused | None = None
     media: Sequence[MediaPart] = ()
+    planning: Planning | None = None
 
 
 _MOST_REFUSALS = 2
@@ -119,6 +122,8 @@ class Loop:
                 raise task.refused
             conversation = self._talk.conversation
             conversation.open()
+            if task.planning is not None:
+                progress.usage += await task.planning.make()
             said = [text for message in task.messages for text in texts_of(message)]
             conversation.add_task(shown_with(await task.remembering.before(said), task.media))
             with rendering_once():

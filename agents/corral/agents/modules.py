@@ -76,6 +76,7 @@ def module_tool(
         effect=Effect(effect),
         read_only=effect == "read",
         timeout=timeout,
+        trusted=True,
     )
 
 

@@ -16,12 +16,13 @@ from corral.policy import (
     ConsolidationStarted,
     Event,
     Intervened,
+    Planned,
     ResumeWarned,
     ToolCalled,
     ToolReturned,
 )
 
-__all__ = ["Progress", "consolidated_line", "printable"]
+__all__ = ["Progress", "consolidated_line", "planned_lines", "printable"]
 
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
@@ -53,6 +54,12 @@ class Progress:
     def emit(self, event: Event) -> None:
         if isinstance(event, Consolidated):  # also where nobody may be watching: it costs, and nobody called it
             click.secho(printable(f"corral: {consolidated_line(event)}"), err=True, dim=not self._quiet)
+        elif isinstance(event, Planned):
+            line, problem = planned_lines(event)
+            if not self._quiet:
+                click.secho(printable(f"  {line}"), err=True, dim=True)
+            if problem:
+                click.echo(printable(f"corral: {problem}"), err=True)
         elif self._quiet:
             if isinstance(event, ToolReturned) and event.outcome == "denied":
                 click.echo(printable(f"corral: {' '.join(event.content.split())}"), err=True)
@@ -84,6 +91,17 @@ def _line(event: Event) -> str | None:
             return f"  memory: looking for facts in {event.turns} turns; Ctrl-C stops it, a later run goes on"
         case _:
             return None
+
+
+def planned_lines(event: Planned) -> tuple[str, str]:
+    """The plan of a run's tools, and what a person should know about it."""
+    tools = ", ".join(event.tools) or "no tool with effects"
+    why = event.problem
+    if event.undescribed:
+        named = ", ".join(event.undescribed)
+        said = f"no plan can have {named}: describe them in the policy's provenance.manifests, or trust their server"
+        why = f"{why}; {said}" if why else said
+    return f"plan: {tools}", why
 
 
 def consolidated_line(event: Consolidated) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Intervened,
         MessageAdded,
         ModelCalled,
+        Planned,
         Recalled,
         Remembered,
         ResumeWarned,
@@ -80,7 +81,7 @@ else:
             "errors": "BudgetExceeded Denied NotAdmitted PolicyError PolicyFileError",
             "events": (
                 "ApprovalAsked ApprovalGiven BudgetWarned CellFinished CellOutput CellStarted Compacted "
-                "Consolidated ConsolidationStarted Emitter Event Intervened MessageAdded ModelCalled Recalled "
+                "Consolidated ConsolidationStarted Emitter Event Intervened MessageAdded ModelCalled Planned Recalled "
                 "Remembered ResumeWarned RunFinished RunStarted ServerLogged Sink SourceFailed StepStarted TextDelta "
                 "ToolCalled ToolProgressed ToolReturned Usage"
             ),
@@ -169,6 +170,7 @@ __all__ = [
     "ModelCalled",
     "NotAdmitted",
     "Opinion",
+    "Planned",
     "Policy",
     "PolicyError",
     "PolicyFileError",

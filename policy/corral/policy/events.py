@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Protocol
 
@@ -24,6 +24,7 @@ __all__ = [
     "Intervened",
     "MessageAdded",
     "ModelCalled",
+    "Planned",
     "Recalled",
     "Remembered",
     "ResumeWarned",
@@ -258,6 +259,23 @@ class ApprovalGiven(Event):
     granted: bool
     by: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned(Event):
+    """The run's plan of tools was frozen, before anything was read.
+
+    Attributes:
+        tools: The tools with effects that it may use, as policies name them, and no others.
+        offered: Of how many they were chosen.
+        undescribed: Tools that no plan can have, as nobody whom the user trusts describes them.
+        problem: Why there is none, for a person; then nothing with effects happens.
+    """
+
+    tools: Sequence[str]
+    offered: int
+    undescribed: Sequence[str] = ()
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

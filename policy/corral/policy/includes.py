@@ -36,6 +36,7 @@ class _TracingFile(BaseModel):
     untraced: Literal["ask", "deny"] = "ask"
     lexical_plan: bool = False
     plan: frozenset[str] | None = None
+    own_plan: bool = False
 
     def read_in(self, path: Path) -> Tracing:
         """What it says, with the manifests that it names.

@@ -97,15 +97,19 @@ class Provenance:
         """The program said this, such as instructions: its values are as good as the user's, and ask for nothing."""
         self.traces.tell(text, Integrity.USER)
 
-    def freeze(self, resources: Iterable[str]) -> None:
+    def freeze(self, resources: Iterable[str], *, from_trusted: bool = False) -> None:
         """Let the run use only these tools from now on, beside such that only read.
 
         To be called with a plan that was made before anything untrusted was read.
 
+        Args:
+            from_trusted: It was made of trusted text alone, and by whom nothing else was shown, whatever the run has
+                read; it takes the place of an earlier turn's.
+
         Raises:
             ValueError: Something untrusted was read already; a plan made now may be an attacker's.
         """
-        if self.tainted:
+        if self.tainted and not from_trusted:
             raise ValueError("a plan can't be frozen after something untrusted was read")
         self.traces.plan = frozenset(resources)
 
@@ -204,6 +208,12 @@ class Provenance:
     def describes(self, action: Action) -> bool:
         """Whether anything is known of an action's tool."""
         return self.manifests.of(action.resource, action.schema_hash) is not None
+
+    def is_planned(self, action: Action) -> bool:
+        """Whether a plan of tools is about such a call: it may do more than read."""
+        if action.kind is not ActionKind.TOOL or (action.read_only and not self.describes(action)):
+            return False
+        return self.manifest(action).effect is not EffectClass.READ
 
     def opinion(self, action: Action, facts: Facts | None = None) -> Judgement | None:
         """What its sinks say about a call of a tool; nothing about other actions."""

@@ -18,6 +18,7 @@ _ORDERS: dict[str, tuple[Any, ...]] = {
     "provenance.underived": ("off", "ask", "deny"),
     "provenance.untraced": ("ask", "deny"),
     "provenance.lexical_plan": (False, True),
+    "provenance.own_plan": (False, True),
 }
 """Loosest first."""
 

@@ -36,7 +36,6 @@ FLOORS: Mapping[tuple[EffectClass, Role], Integrity] = {
 computed, and rules (`args.amount: {max: ...}`) bound them."""
 
 _OUTGOING = (EffectClass.EGRESS_READ, EffectClass.SEND, EffectClass.COMMIT)
-_PLANNED = (EffectClass.SEND, EffectClass.COMMIT, EffectClass.DESTROY, EffectClass.ADMIN)
 _ACCOUNT = re.compile(r"\b[A-Z]{2}\d{2}[A-Z0-9]{10,30}\b")
 
 
@@ -72,8 +71,8 @@ class Sinks:
         if action.read_only and not provenance.describes(action):
             return None  # no manifest, but somebody whom the user trusts says that it changes nothing
         plan = provenance.plan
-        if plan is not None and manifest.effect in _PLANNED and action.resource not in plan:
-            return Judgement(Verdict.DENY, f"{action.resource} is not in the plan that was made before reading")
+        if plan is not None and manifest.effect is not EffectClass.READ and action.resource not in plan:
+            return Judgement(Verdict.DENY, _outside(plan, action))
         if not provenance.tainted or self.underived is Verdict.ALLOW:
             return None
         found = list(self._against(provenance, action, manifest))
@@ -144,6 +143,14 @@ class Sinks:
         if strange and provenance.names_someone():
             return True
         return any(provenance.trusted.names_kind(kind) for leaf in strange if (kind := _kind(leaf)) is not None)
+
+
+def _outside(plan: frozenset[str], action: Action) -> str:
+    planned = ", ".join(sorted(plan)) or "no tool with effects"
+    return (
+        f"{action.resource} is not in the plan that was made before anything was read ({planned}), and nothing that is "
+        "read can add to it: who needs it asks for it in the task"
+    )
 
 
 def _vouched(provenance: Provenance, action: Action, manifest: ToolManifest, leaf: Any, integrity: Integrity) -> bool:

@@ -35,6 +35,8 @@ class Tracing(BaseModel):
         lexical_plan: Deny, and don't ask about, what the user's own words don't ask for; see `Sinks`.
         plan: The tools with effects that a run may use at all, such as "tool:mail/send"; others are denied, and nobody
             is asked. It was made before any run read anything, so that no text can widen it. None is no plan.
+        own_plan: Whether each run of an agent makes a plan too: its model is asked once, and is shown the user's own
+            words and the tools' trusted definitions alone, which tools with effects the task needs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +47,7 @@ class Tracing(BaseModel):
     untraced: Literal["ask", "deny"] = "ask"
     lexical_plan: bool = False
     plan: frozenset[str] | None = None
+    own_plan: bool = False
 
     @field_validator("manifests", mode="before")
     @classmethod
@@ -65,6 +68,7 @@ class Tracing(BaseModel):
             untraced="deny" if "deny" in (self.untraced, other.untraced) else "ask",
             lexical_plan=self.lexical_plan or other.lexical_plan,
             plan=_both(self.plan, other.plan),
+            own_plan=self.own_plan or other.own_plan,
         )
 
     def joined(self, other: Tracing) -> Tracing:
@@ -83,6 +87,7 @@ class Tracing(BaseModel):
             untraced="deny" if "deny" in (self.untraced, other.untraced) else "ask",
             lexical_plan=self.lexical_plan or other.lexical_plan,
             plan=_both(self.plan, other.plan),
+            own_plan=self.own_plan or other.own_plan,
         )
 
     def start(self, traces: Traces | None = None) -> Provenance:

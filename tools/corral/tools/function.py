@@ -105,6 +105,7 @@ def make_tool(
         read_only=effect is Effect.READ if read_only is None else read_only,
         timeout=timeout,
         parallel=parallel,
+        trusted=True,
     )
 
 

@@ -293,6 +293,7 @@ class MCPServer:
             read_only=read_only,
             timeout=self.config.timeout,
             label=label,
+            trusted=self.config.trust,
         )
 
     async def _run(self, name: str, effect: Effect, label: Label, arguments: dict[str, Any]) -> Observation:

@@ -57,6 +57,7 @@ class Tool:
         read_only: Declared to change nothing by someone whom the user trusts.
         timeout: Seconds a call may take.
         parallel: It may run beside other calls of its turn.
+        trusted: Its definition is the word of somebody whom the user trusts: the program, or a server declared trusted.
         label: Of what it returns; untrusted when None.
     """
 
@@ -77,6 +78,7 @@ class Tool:
         timeout: float = DEFAULT_TIMEOUT,
         parallel: bool = True,
         label: Label | None = None,
+        trusted: bool = False,
     ) -> None:
         if not _NAME.fullmatch(name):
             raise ToolConfigError(
@@ -96,6 +98,7 @@ class Tool:
         self.read_only: Final = read_only
         self.timeout: Final = timeout
         self.parallel: Final = parallel
+        self.trusted: Final = trusted
         self.label: Final = label or Label.untrusted(resource)
         self._run: Final = run
 

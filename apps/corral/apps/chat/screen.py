@@ -16,7 +16,7 @@ from corral.apps.chat.folds import Fold, Folds
 from corral.apps.chat.keyboard import Keyboard
 from corral.apps.chat.paper import Paper
 from corral.apps.chat.pictures import Picture, inline
-from corral.apps.terminal import consolidated_line, printable
+from corral.apps.terminal import consolidated_line, planned_lines, printable
 from corral.policy import (
     BudgetWarned,
     CellStarted,
@@ -25,6 +25,7 @@ from corral.policy import (
     Event,
     Intervened,
     ModelCalled,
+    Planned,
     Recalled,
     ResumeWarned,
     RunFinished,
@@ -139,6 +140,11 @@ class Screen:
                 self._stream(event.text)
             case ToolCalled() | CellStarted() | ModelCalled():
                 self._end_text()
+            case Planned():
+                line, problem = planned_lines(event)
+                self.say(line, "dim")
+                if problem:
+                    self.warn(problem)
             case Recalled():
                 if event.count:
                     self.say(f"recalled {event.count} from memory", "dim")
