@@ -325,7 +325,9 @@ async def test_a_run_that_still_goes_on_is_not_resumed(tmp_path: Path) -> None:
         with sqlite3.connect(journal.path) as connection:
             connection.execute("UPDATE runs SET finished = NULL")
         connection.close()
-        with pytest.raises(JournalError, match="still goes on in process"):
+        with pytest.raises(
+            JournalError, match="still goes on in process .*, which is this one; .* from another process"
+        ):
             await agent.resume(result.run_id)
         with pytest.raises(JournalError, match="no run nonsense"):
             await agent.resume("nonsense")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -116,7 +117,9 @@ class RunRecord:
     def check_over(self) -> None:
         """Raises JournalError while a process runs it."""
         if self.alive is not None:
-            raise JournalError(f"the run {self.run_id} still goes on in process {self.alive}")
+            here = ", which is this one; if it ended and that could not be written, resume it from another process"
+            where = f"{self.alive}{here if self.alive == os.getpid() else ''}"
+            raise JournalError(f"the run {self.run_id} still goes on in process {where}")
 
 
 def read_record(path: Path, run_id: str, read: Callable[..., list[sqlite3.Row]]) -> RunRecord:
