@@ -53,6 +53,11 @@ async def test_lists_and_objects_in_a_path(perform: Perform, options: dict[str, 
     assert asked.path == path
 
 
+async def test_a_part_of_a_path_that_nobody_declared_is_asked_for_all_the_same(perform: Perform) -> None:
+    asked = await send(perform, {}, {"cow": "mo", "day": "a/b"}, method="get", path="/cows/{cow}/{day}")
+    assert asked.path == "/cows/mo/a%2Fb"
+
+
 @pytest.mark.parametrize(
     ("options", "value", "query"),
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import NoneType
@@ -15,7 +14,7 @@ from typing_extensions import TypedDict  # pydantic refuses typing's before Pyth
 from corral.tools.body import Body
 from corral.tools.errors import ToolConfigError
 from corral.tools.hints import Untitled
-from corral.tools.route import Place, Placement, Route
+from corral.tools.route import NAMED, Place, Placement, Route
 from corral.tools.tool import DEFAULT_TIMEOUT, Effect
 
 __all__ = ["METHODS", "Endpoint", "HttpEndpoint", "Param"]
@@ -30,7 +29,6 @@ METHODS: Final[dict[str, Effect]] = {
 }
 """What RFC 9110 §9.2 says of each method."""
 _IN_BODY: Final = frozenset(("POST", "PUT", "PATCH"))
-_NAMED: Final = re.compile(r"\{([^{}/]+)\}")
 
 
 class HttpEndpoint(Protocol):
@@ -123,7 +121,7 @@ class Endpoint:
         if not self.path.startswith("/") or self.path.startswith("//") or "?" in self.path or "#" in self.path:
             raise self._fault(f"a path begins with one '/' and has no query, not {self.path!r}")
         params = {name: _as_param(param) for name, param in self.params.items()}
-        named = _NAMED.findall(self.path)
+        named = NAMED.findall(self.path)
         placements = tuple(
             Placement(name, param.where or self._place(name, named, method), param.wire or name)
             for name, param in params.items()

@@ -10,7 +10,7 @@ from corral.tools.body import Body
 from corral.tools.endpoint import METHODS
 from corral.tools.openapi_document import RawOperation
 from corral.tools.openapi_schema import Schemas, follow, numbered
-from corral.tools.route import Place, Placement, Route
+from corral.tools.route import NAMED, Place, Placement, Route
 from corral.tools.styles import Style
 from corral.tools.tool import Effect
 
@@ -82,6 +82,10 @@ class Reader:
             raise LookupError(f"it has a server of its own, {servers[0].get('url', '')!r}, which is not called")
         for parameter in self._parameters():
             self._add_parameter(parameter)
+        declared = {each.wire for each in self._placements if each.where == "path"}
+        for name in NAMED.findall(self._raw.path):
+            if name not in declared:
+                self._add(name, "path", name, {"type": "string"}, {}, "simple", explode=False)
         if "requestBody" in self._raw.operation:
             self._add_body(follow(self._spec, self._raw.operation["requestBody"]))
         schema: dict[str, Any] = {"type": "object", "properties": self._properties, "additionalProperties": False}

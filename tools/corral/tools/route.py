@@ -10,10 +10,11 @@ from urllib.parse import quote, urlencode
 from corral.tools.body import Body
 from corral.tools.styles import Style, in_path, in_query, simple
 
-__all__ = ["Message", "Place", "Placement", "Route"]
+__all__ = ["NAMED", "Message", "Place", "Placement", "Route"]
 
 Place = Literal["path", "query", "header", "cookie", "body", "content"]
-_NAMED: Final = re.compile(r"\{([^{}/]+)\}")
+NAMED: Final = re.compile(r"\{([^{}/]+)\}")
+"""A part of a path that an argument fills in."""
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -83,7 +84,7 @@ class Route:
             placement, value = values.get(match[1], (Placement(match[1], "path", match[1]), None))
             return in_path(match[1], value, placement.style, explode=placement.explode)
 
-        return _NAMED.sub(look_up, self.path)
+        return NAMED.sub(look_up, self.path)
 
     def _write_body(self, of: dict[Place, list[tuple[Placement, Any]]], headers: dict[str, str]) -> bytes | None:
         whole, fields = of.get("content"), {each.wire: value for each, value in of.get("body", [])}
