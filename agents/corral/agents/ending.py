@@ -16,6 +16,7 @@ from corral.policy import Usage
 
 __all__ = ["Progress"]
 
+_ENCODER = json.JSONEncoder(sort_keys=True, default=str)
 _MOST_INVALID = 5
 """Answers that can't be used, without anything new between them, or one and the same submitted: more only cost more."""
 
@@ -149,4 +150,4 @@ class Progress:
 
 
 def _as_json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
+    return _ENCODER.encode(value)
