@@ -52,8 +52,10 @@ def test_a_tool_is_called_by_hand_beside_a_dead_server_even_a_required_one(corra
     corral("mcp", "add", "time", *TIME)
     corral("mcp", "add", "dead", "--url", "http://127.0.0.1:9/mcp", "--required")
     called = corral("tools", "call", "time_get_current_time", '{"timezone": "UTC"}', "--yes-to", "tool:time/*")
-    assert called.exit_code == 0
-    assert called.stderr.count("corral: going on without dead: the server can't be reached") == 1
+    assert (called.exit_code, called.stderr) == (0, "")  # nobody asked the other server
+    shown = corral("tools", "show", "time_get_current")
+    assert shown.stderr.count("corral: going on without dead: the server can't be reached") == 1
+    assert (shown.exit_code, "did you mean time_get_current_time" in shown.stderr) == (2, True)
     assert corral("tools", "list").exit_code == 1
     assert corral("tools", "lock").exit_code == 2
 

@@ -48,6 +48,12 @@ def test_entries_become_servers_in_their_order(tmp_path: Path) -> None:
     assert second.config == StdioServer("disk", (), {}, "/srv", True, 5.0, ("read*",), ("read_all",))
 
 
+def test_how_long_a_server_may_take_to_start_is_said_by_its_entry(tmp_path: Path) -> None:
+    entries = {"slow": {"command": "uvx", "connect_timeout": 90}, "other": {"command": "x"}}
+    slow, other = load_mcp_config(write(tmp_path, entries), connect_timeout=5)
+    assert (slow._connect_timeout, other._connect_timeout) == (90, 5)
+
+
 def test_roots_are_folders_beside_the_file(tmp_path: Path) -> None:
     (server,) = load_mcp_config(write(tmp_path, {"disk": {"command": "disk", "roots": ["barn", "/srv/hay bales"]}}))
     assert server._handlers is not None

@@ -197,6 +197,7 @@ def make_toolbox(
     *,
     strict: bool,
     looking: bool = False,
+    only: Callable[[str], bool] | None = None,
     pins: Path | None = None,
     results: Path | None = None,
     tools: Sequence[Tool] = (),
@@ -205,6 +206,7 @@ def make_toolbox(
 
     Args:
         looking: Only to look at what there is: a required server may be missing like any other.
+        only: Which of the servers, by name; all when None.
         tools: More of them.
         results: For a model: of very many tools it is shown few and can search, and long results are kept here.
     """
@@ -212,6 +214,7 @@ def make_toolbox(
     from corral.tools import Artifacts, Pins, Toolbox
 
     servers = [] if config is None else _servers(config)
+    servers = [server for server in servers if only is None or only(server.name)]
     for server in servers if looking else ():
         server.required = False
     known = Pins.load(pins) if pins is not None and pins.exists() else None

@@ -90,7 +90,7 @@ def show(name: str, mcp_config: Path, as_json: bool) -> None:
         click.echo(f"\n{tool.resource}  effect {tool.effect.value}{'  read-only' if tool.read_only else ''}")
         click.echo(json.dumps(tool.input_schema, indent=2, ensure_ascii=False))
 
-    _with_toolbox(mcp_config, shown, strict=False)
+    _with_tool(mcp_config, name, shown)
 
 
 @tools.command()
@@ -127,7 +127,7 @@ def call(
         given: object = json.loads(arguments)
     except ValueError as error:
         raise fail(f"the arguments are not JSON: {error}", Exit.BAD_INPUT) from error
-    outcome = _with_toolbox(mcp_config, called, strict=False)
+    outcome = _with_tool(mcp_config, name, called)
     if as_json:
         said = {"outcome": outcome.kind, "text": outcome.text, "value": outcome.value}
         click.echo(json.dumps(said, ensure_ascii=False, default=str))
@@ -203,6 +203,23 @@ def diff_tools(ctx: click.Context, mcp_config: Path, file: Path, as_json: bool) 
     if not changes:
         click.echo(f"corral: all tools are as they stand in {file}", err=True)
     ctx.exit(Exit.ERROR if changes else Exit.DONE)
+
+
+def _with_tool(config: Path, name: str, use: Callable[[Toolbox], Awaitable[T]]) -> T:
+    """As `_with_toolbox`, with the servers alone that the tool may be of, if it is of one of these."""
+
+    async def opened() -> T:
+        from corral.tools.names import spell
+
+        few = make_toolbox(config, strict=False, looking=True, only=lambda server: name.startswith(spell(server, "")))
+        async with few:
+            if name in few:
+                return await use(few)
+        async with make_toolbox(config, strict=False, looking=True) as toolbox:
+            return await use(toolbox)
+
+    with explained():
+        return anyio.run(opened)
 
 
 def _with_toolbox(config: Path, use: Callable[[Toolbox], Awaitable[T]], *, strict: bool) -> T:

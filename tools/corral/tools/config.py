@@ -48,6 +48,7 @@ class _Entry(BaseModel):
 
     trust: bool = False
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = DEFAULT_TIMEOUT
+    connect_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     disabled: bool = False
     required: bool = False
     roots: list[str] = []
@@ -98,12 +99,13 @@ def load_mcp_config(
     `dpop`, `port`. `oauth` names the client: `client_id`, with `token_url` or `issuer`, and perhaps `client_secret`,
     `private_key_file`, `token_file`, `scopes`, `resource`, `auth_method`, `dpop`, `step_up`, and `grant`:
     "client_credentials", "person", "jwt_bearer" or "token_exchange". `allow_private` is true where the url's name leads
-    into this network. Both may have `timeout` (seconds of a call), `disabled`, `required` (nothing runs without it),
-    `roots` (folders that the server is told of, from this file's own), `trust` (its annotations are believed) and
-    `tools` with `include` and `exclude`, globs on its tools' own names. What stands beside `mcpServers` is other
-    programs' business.
+    into this network. Both may have `timeout` (seconds of a call), `connect_timeout` (seconds until its tools are
+    listed), `disabled`, `required` (nothing runs without it), `roots` (folders that the server is told of, from this
+    file's own), `trust` (its annotations are believed) and `tools` with `include` and `exclude`, globs on its tools'
+    own names. What stands beside `mcpServers` is other programs' business.
 
     Args:
+        connect_timeout: Of the entries that don't say.
         environ: Where `${VAR}` (or `${env:VAR}`) is looked up when a server is opened; this process's environment when
             None.
         logins: Keeps logins that were begun elsewhere, or a folder for that; then a run asks nobody. With None, a
@@ -121,7 +123,8 @@ def load_mcp_config(
             continue
         config = _configure(f"{place}: server {name!r}", parsed, environ, kept, name)
         options: dict[str, Any] = {"required": parsed.required, "handlers": _handlers(parsed, Path(path))}
-        servers.append(MCPServer(name, config, connect_timeout=connect_timeout, environ=environ, **options))
+        options["connect_timeout"] = parsed.connect_timeout or connect_timeout
+        servers.append(MCPServer(name, config, environ=environ, **options))
     return servers
 
 
