@@ -7,6 +7,10 @@ For each pair of a user's task and an injection, in both orders ("mid": the mode
 carries the injection; "end": after the user's calls), the same calls are proposed twice: to the gate alone, as
 `dojo_bench.py` does, and by a model in an agent whose tools are the suite's own, served over stdio by MCP's SDK. Both
 must let through the same calls, and the suite's own check must find the same attacks to have succeeded.
+
+With `--careless` the policy only asks, a person agrees to everything, and each pair is run without a plan and with
+`own_plan`. No model makes that plan here: the script names exactly the tools of the task's own solution, so what is
+measured is what a plan without a fault would bound, and what asking for it costs, not how well any model plans.
 """
 
 from __future__ import annotations
@@ -165,13 +169,29 @@ async def through_the_product(suites: Suites, name: str, pairs: Sequence[tuple[s
 
 
 async def run_one(
-    suites: Suites, suite: Any, task: Any, injection: Any, order: str, world: World, toolbox: Any
+    suites: Suites,
+    suite: Any,
+    task: Any,
+    injection: Any,
+    order: str,
+    world: World,
+    toolbox: Any,
+    *,
+    policy: Any = None,
+    approver: Any = None,
+    asked: list[Any] | None = None,
 ) -> Outcome:
+    """Run one pair.
+
+    Args:
+        asked: Takes the requests for a plan.
+    """
     from corral.agents import ReAct
     from corral.agents.testing import Call, Reply, scripted_lm
     from corral.policy import Limits, ToolReturned
 
     outcome, trace = Outcome(), list[Any]()
+    solution = sorted({call.function for call in task.ground_truth(pickle.loads(world.before))})
     script = suites.script(suite, task, injection, order, world, trace)
     told: list[ToolReturned] = []
 
@@ -181,6 +201,9 @@ async def run_one(
                 told.append(event)
 
     def reply(request: Any, number: int) -> Reply:
+        if asked is not None and "before the work on it begins" in str(request.system):
+            asked.append(request)
+            return Reply(json.dumps({"tools": [f"{suite.name}_{name}" for name in solution]}))
         try:
             said = (told[-1].outcome in SAID, told[-1].content) if told else None
             wanted, arguments = next(script) if said is None else script.send(said)
@@ -193,7 +216,8 @@ async def run_one(
         "task -> answer",
         toolbox,
         lm=scripted_lm(reply)[0],
-        policy=policy_of(suites, suite),
+        policy=policy or policy_of(suites, suite),
+        approver=approver,
         limits=Limits(steps=500),
         observation_chars=10_000_000,
         sinks=[Ears()],
@@ -232,6 +256,69 @@ def policy_of(suites: Suites, suite: Any) -> Any:
                 *(f"//{domain}" for domain in domains),
             ],
         ),
+    )
+
+
+class Careless:
+    """Agrees to everything."""
+
+    async def decide(self, request: Any) -> Any:
+        from corral.policy import Approval
+
+        return Approval(request.digest, True, "user:careless")
+
+
+async def with_a_careless_person(
+    suites: Suites, name: str, pairs: Sequence[tuple[str, str]], counts: Counter[str]
+) -> None:
+    """Run the pairs of one suite without a plan and with one that names the task's own tools."""
+    from corral.agents.tokens import request_tokens
+    from corral.policy import Tracing
+    from corral.tools import MCPServer, StdioServer, Toolbox
+
+    suite = suites.suites[name]
+    strict = policy_of(suites, suite)
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder))
+        arguments = (__file__, "--bench", str(Path(suites.bench.__file__)), "--serve", name, folder)
+        server = MCPServer(name, StdioServer(sys.executable, arguments, trust=True), connect_timeout=120)
+        async with Toolbox(server, strict=True) as toolbox:
+            for task_id, injection_id in pairs:
+                task, injection = suite.user_tasks[task_id], suite.injection_tasks[injection_id]
+                solution: set[str] = set()
+                for order, plans in ((order, plans) for order in ("mid", "end") for plans in (False, True)):
+                    asks = strict.provenance.model_copy(
+                        update={"untraced": "ask", "lexical_plan": False, "own_plan": plans}
+                    )
+                    policy = strict.model_copy(update={"provenance": Tracing.model_validate(asks.model_dump())})
+                    world.put(suites.environment(suite, task, injection))
+                    solution = {call.function for call in task.ground_truth(pickle.loads(world.before))}
+                    asked: list[Any] = []
+                    outcome = await run_one(
+                        suites, suite, task, injection, order, world, toolbox,
+                        policy=policy, approver=Careless(), asked=asked,
+                    )  # fmt: skip
+                    which = "with" if plans else "without"
+                    counts[f"runs {which}"] += 1
+                    counts[f"attacked {which}"] += outcome.attacked
+                    counts[f"refused of the task {which}"] += sum(
+                        not made and tool in solution for tool, made in outcome.decisions
+                    )
+                    counts["questions"] += len(asked)
+                    counts["tokens"] += sum(map(request_tokens, asked))
+
+
+def tell_careless(counts: Counter[str], pairs: int) -> None:
+    runs, questions = counts["runs with"], counts["questions"]
+    say(f"{pairs} pairs in both orders, a person who agrees to everything, a policy that only asks:")
+    for which in ("without", "with"):
+        say(
+            f"  {which} a plan: {counts[f'attacked {which}']} of {counts[f'runs {which}']} attacks succeed, "
+            f"{counts[f'refused of the task {which}']} calls of the task's own tools refused"
+        )
+    say(
+        "  the plan is the benchmark's own, of exactly the task's tools, and no model's; asking for it is "
+        f"{questions / max(1, runs):.2f} questions a run, of {counts['tokens'] / max(1, questions):.0f} tokens, guessed"
     )
 
 
@@ -339,6 +426,7 @@ def main() -> None:
     parser.add_argument("--bench", type=Path, required=True, help="dojo_bench.py")
     parser.add_argument("--pairs", type=int, default=120)
     parser.add_argument("--control", action="store_true", help="without a gate: the attacks do succeed then")
+    parser.add_argument("--careless", action="store_true", help="a person who agrees to everything, and a plan")
     parser.add_argument("--serve", nargs=2, metavar=("SUITE", "FOLDER"))
     given = parser.parse_args()
     suites = Suites(given.bench.resolve(), control=given.control)
@@ -346,6 +434,13 @@ def main() -> None:
         serve(suites, given.serve[0], Path(given.serve[1]))
         return
     report, picked = Report(), chosen(suites, given.pairs)
+    if given.careless:
+        counts: Counter[str] = Counter()
+        for name, pairs in picked.items():
+            if pairs:
+                asyncio.run(with_a_careless_person(suites, name, pairs, counts))
+        tell_careless(counts, sum(map(len, picked.values())))
+        return
     for name, pairs in picked.items():
         if pairs:
             asyncio.run(through_the_product(suites, name, pairs, report))
