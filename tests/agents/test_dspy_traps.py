@@ -164,6 +164,7 @@ async def test_a_call_without_a_name_is_asked_for_again() -> None:
         result = await ReAct("question -> answer", lm=ModelSpec(model="openai/m", api_base=server.url)).run("?")
     assert result.ok
     assert len(server.bodies) == 2
+    assert result.repairs == 1
 
 
 async def test_two_servers_with_one_model_name_share_no_answers() -> None:

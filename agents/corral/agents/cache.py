@@ -59,7 +59,8 @@ class AnswerCache:
                 del self._kept[key]
                 return None
             self._kept.move_to_end(key)
-        return replace(generation, usage=Usage(cost_usd=generation.usage.cost_usd and 0.0), seconds=0.0, cached=True)
+        free = Usage(cost_usd=generation.usage.cost_usd and 0.0)
+        return replace(generation, usage=free, seconds=0.0, cached=True, repairs=0)
 
     def put(self, endpoint: str, request: Request, generation: Generation) -> None:
         """Keep an answer."""

@@ -23,6 +23,7 @@ class Generation:
         estimated: Whether the server reported no usage and it was estimated from the text.
         model: Who answered, where several might have.
         cached: Whether it came from an `AnswerCache`; then it cost nothing.
+        repairs: Answers before it that nobody could read, such as calls without a name.
     """
 
     message: Message
@@ -32,6 +33,7 @@ class Generation:
     estimated: bool = False
     model: str = ""
     cached: bool = False
+    repairs: int = 0
 
     @property
     def text(self) -> str:
@@ -48,6 +50,7 @@ def _dump(generation: Generation) -> Any:
         "estimated": generation.estimated,
         "model": generation.model,
         "cached": generation.cached,
+        "repairs": generation.repairs,
     }
 
 
@@ -60,6 +63,7 @@ def _load(data: Any) -> Generation:
         data["estimated"],
         data.get("model", ""),
         data.get("cached", False),
+        data.get("repairs", 0),
     )
 
 

@@ -218,6 +218,7 @@ class Loop:
             on_text = self._on_text if self._task.stream_text and not self._border.withholds else None
             generation = await self._talk.ask(plan, again=again, on_text=on_text)
             self._progress.usage += generation.usage
+            self._progress.repairs += generation.repairs
             self._emitter.emit(
                 ModelCalled(
                     step=self._progress.steps,

@@ -20,7 +20,14 @@ from dspy.lm15 import Config, Reasoning, Request, Response
 
 from corral.agents.cache import AnswerCache
 from corral.agents.engine import Engine, engine_for, route
-from corral.agents.errors import AgentError, ContextOverflow, DefinitionError, ModelError, ToolsUnsupported
+from corral.agents.errors import (
+    AgentError,
+    CallsUnreadable,
+    ContextOverflow,
+    DefinitionError,
+    ModelError,
+    ToolsUnsupported,
+)
 from corral.agents.failure import asked_to_wait, explain_failure, one_line
 from corral.agents.generation import GENERATION, Generation
 from corral.agents.modelspec import ModelSpec
@@ -152,8 +159,9 @@ class Model:
                 on_text(kept.text)
             return kept
         started = time.perf_counter()
-        response = await self._attempt(self._open(), request, on_text, patience)
-        generation = self._generation(request, response, time.perf_counter() - started)
+        heard = _Heard(on_text)
+        response = await self._attempt(self._open(), request, heard, patience)
+        generation = self._generation(request, response, time.perf_counter() - started, heard.garbled)
         if self._cache is not None:
             self._cache.put(self.endpoint, request, generation)
         return generation
@@ -164,10 +172,7 @@ class Model:
         if engine is not None:
             await engine.close()
 
-    async def _attempt(
-        self, engine: Engine, request: Request, on_text: Callable[[str], None] | None, patience: float
-    ) -> Response:
-        heard = _Heard(on_text)
+    async def _attempt(self, engine: Engine, request: Request, heard: _Heard, patience: float) -> Response:
         try:
             if self._deadline is None:
                 return await self._try(engine, request, heard, patience)
@@ -192,6 +197,7 @@ class Model:
             except engine.errors as error:
                 if attempt == _ATTEMPTS or heard.anything or not self._worth_another(engine, error, patience):
                     raise
+                heard.garbled += _is_unreadable(self.name, error)
                 wait = _wait(error, attempt)
             await anyio.sleep(wait)
             attempt += 1
@@ -216,9 +222,11 @@ class Model:
             engine = self._engines[loop] = engine_for(self.lm)
         return engine
 
-    def _generation(self, request: Request, response: Response, seconds: float) -> Generation:
+    def _generation(self, request: Request, response: Response, seconds: float, repairs: int) -> Generation:
         usage, estimated = self._usage(request, response)
-        return Generation(response.message, usage, response.finish_reason, seconds, estimated, self.name)
+        return Generation(
+            response.message, usage, response.finish_reason, seconds, estimated, self.name, repairs=repairs
+        )
 
     def _usage(self, request: Request, response: Response) -> tuple[Usage, bool]:
         reported = response.usage
@@ -242,6 +250,8 @@ class _Heard:
     def __init__(self, on_text: Callable[[str], None] | None) -> None:
         self._on_text = on_text
         self.anything = False
+        self.garbled = 0
+        """Answers that came and could not be read."""
 
     @property
     def listens(self) -> bool:
@@ -309,6 +319,10 @@ def _is_only_transient(name: str, error: BaseException) -> bool:
     """llama.cpp says of a prompt that is too long, now and for ever, with status 500."""
     meant: AgentError = explain_failure(name, error, transient=True)
     return isinstance(meant, ModelError) and not isinstance(meant, ContextOverflow | ToolsUnsupported)
+
+
+def _is_unreadable(name: str, error: BaseException) -> bool:
+    return isinstance(explain_failure(name, error, transient=True), CallsUnreadable)
 
 
 def _wait(error: BaseException, attempt: int) -> float:
