@@ -111,6 +111,24 @@ async def test_one_broken_operation_leaves_the_others() -> None:
         assert box.failures["api/get_many"] == "its schemas have more than 50000 parts"
 
 
+async def test_a_broken_schema_leaves_out_those_that_use_it() -> None:
+    def taking(name: str) -> dict[str, Any]:
+        return {"post": {"requestBody": {"content": {"application/json": {"schema": {"$ref": f"#/x/{name}"}}}}}}
+
+    schemas = {
+        "Good": {"type": "object"},
+        "Bad": {"type": "strnig"},
+        "Holder": {"properties": {"a": {"$ref": "#/x/Bad"}}},
+    }
+    paths = {f"/{name.lower()}": taking(name) for name in ("Bad", "Good", "Holder")}
+    document = {"openapi": "3.1.0", "paths": paths, "x": schemas}
+    async with Toolbox(load_openapi("api", document, base_url="https://a.example")) as box:
+        assert [tool.name for tool in box] == ["api_post_good"]
+        assert set(box.failures) == {"api/post_bad", "api/post_holder"}
+        for told in box.failures.values():
+            assert told.startswith("its schema #/x/Bad is broken: 'strnig'")
+
+
 @pytest.mark.parametrize(
     ("more", "problem"),
     [

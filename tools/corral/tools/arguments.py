@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
     from jsonschema.protocols import Validator
 
-__all__ = ["Checker", "broken", "name_arguments"]
+__all__ = ["Checker", "broken", "malformed", "name_arguments"]
 
 _MAX_PROBLEMS: Final = 4
 _MAX_VALUE: Final = 80
@@ -69,16 +69,23 @@ class Checker:
             yield f"the tool's own schema is broken: {_blame(error)}; use another tool"
 
 
-def broken(schema: dict[str, Any]) -> str | None:
-    """Why no call could ever fit `schema`, or None if it can be used."""
-    if compile_flat(schema) is not None:
-        return None
+def malformed(schema: dict[str, Any]) -> str | None:
+    """Why `schema` is no JSON Schema, or None if it is one."""
     try:
-        _compile(schema)
+        _dialect_of(schema)
     except RecursionError:
         return "it nests too deeply"
     except Exception as error:  # noqa: BLE001 - a foreign schema can make jsonschema raise anything
         return _blame(error)
+    return None
+
+
+def broken(schema: dict[str, Any]) -> str | None:
+    """Why no call could ever fit `schema`, or None if it can be used."""
+    if compile_flat(schema) is not None:
+        return None
+    if (fault := malformed(schema)) is not None:
+        return fault
     root = schema.get("type", "object")
     if root != "object" and not (isinstance(root, list) and "object" in root):
         return f"its arguments are of type {_show(root)}, not an object"
@@ -103,14 +110,22 @@ def name_arguments(tool: str, schema: dict[str, Any], args: list[Any], kwargs: d
     return {name: value for name, value in named.items() if value is not None or not means_absent(name)}
 
 
-def _compile(schema: dict[str, Any]) -> Validator:
+def _dialect_of(schema: dict[str, Any]) -> Any:
+    """The validator's class of the schema, which fits its metaschema."""
     from jsonschema import FormatChecker, validators  # keeps start-up light
-    from jsonschema_specifications import REGISTRY
 
     # MCP's default dialect is 2020-12 (specification of 2025-11-25, SEP-1613).
     kind: Any = validators.validator_for(cast("Any", schema), default=validators.Draft202012Validator)
     # Without formats: a "regex" is one of ECMA-262, not of Python.
     kind.check_schema(schema, format_checker=FormatChecker(formats=()))
+    return kind
+
+
+def _compile(schema: dict[str, Any]) -> Validator:
+    from jsonschema import validators  # keeps start-up light
+    from jsonschema_specifications import REGISTRY
+
+    kind = _dialect_of(schema)
     kind = cast("Any", validators).extend(kind, {"pattern": partial(_check_pattern, kind.VALIDATORS["pattern"])})
     # A registry that can retrieve nothing: jsonschema's own would fetch remote references.
     return kind(schema, registry=REGISTRY)

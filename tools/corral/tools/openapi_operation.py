@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
+from corral.tools.arguments import broken
 from corral.tools.body import Body
 from corral.tools.endpoint import METHODS
 from corral.tools.openapi_document import RawOperation
@@ -52,6 +53,8 @@ class Operation:
     where: Route
     read_only: bool | None = None
     schemes: tuple[str, ...] | None = None
+    is_judged = True
+    """Its schema was looked at, part by part."""
 
     def route(self) -> Route:
         return self.where
@@ -64,14 +67,20 @@ class Operation:
 
 
 class Reader:
-    """Reads one operation."""
+    """Reads one operation.
 
-    def __init__(self, spec: dict[str, Any], raw: RawOperation, title: str, timeout: float) -> None:
+    Args:
+        judged: As `Schemas` has it.
+    """
+
+    def __init__(
+        self, spec: dict[str, Any], raw: RawOperation, title: str, timeout: float, judged: dict[str, str | None]
+    ) -> None:
         self._spec = spec
         self._raw = raw
         self._title = title
         self._timeout = timeout
-        self._schemas = Schemas(spec)
+        self._schemas = Schemas(spec, judged)
         self._properties: dict[str, Any] = {}
         self._required: list[str] = []
         self._placements: list[Placement] = []
@@ -91,6 +100,8 @@ class Reader:
         schema: dict[str, Any] = {"type": "object", "properties": self._properties, "additionalProperties": False}
         if self._required:
             schema["required"] = self._required
+        if (fault := broken(schema)) is not None:
+            raise LookupError(f"its parameters' schema is broken: {fault}")
         if definitions := self._schemas.definitions():
             schema["$defs"] = definitions
         said = [str(self._raw.operation.get(key) or "").strip() for key in ("summary", "description")]

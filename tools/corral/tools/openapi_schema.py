@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, cast
 
+from corral.tools.arguments import malformed
+
 __all__ = ["Schemas", "follow", "numbered", "resolve"]
 
 _IGNORED: Final = frozenset(("discriminator", "xml", "externalDocs", "example", "nullable", "readOnly", "writeOnly"))
@@ -51,10 +53,15 @@ def follow(document: dict[str, Any], value: Any) -> dict[str, Any]:
 
 
 class Schemas:
-    """Converts the schemas of one operation's request, and collects what they refer to."""
+    """Converts the schemas of one operation's request, and collects what they refer to.
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    Args:
+        judged: By reference what is wrong with it, shared by operations: judging takes most of the time.
+    """
+
+    def __init__(self, document: dict[str, Any], judged: dict[str, str | None] | None = None) -> None:
         self._document = document
+        self._judged = {} if judged is None else judged
         self._is_old = "swagger" in document or str(document.get("openapi", "")).startswith("3.0")
         self._names: dict[str, str] = {}
         self._pending: list[str] = []
@@ -80,12 +87,16 @@ class Schemas:
         """All that was referred to, by name in `$defs`; to be called last.
 
         Raises:
-            LookupError: A reference leads nowhere, or out of the document.
+            LookupError: A reference leads nowhere, or out of the document, or to what is no schema.
         """
         made: dict[str, Any] = {}
         while self._pending:
             reference = self._pending.pop()
-            made[self._names[reference]] = self.convert(resolve(self._document, reference))
+            definition = made[self._names[reference]] = self.convert(resolve(self._document, reference))
+            if reference not in self._judged:
+                self._judged[reference] = malformed(cast("Any", definition)) if isinstance(definition, dict) else None
+            if (fault := self._judged[reference]) is not None:
+                raise LookupError(f"its schema {reference[:80]} is broken: {fault}")
         return made
 
     def _without_read_only(self, source: dict[str, Any]) -> dict[str, Any]:
