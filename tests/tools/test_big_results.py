@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import re
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -24,15 +25,6 @@ BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "tools_big_result.py"
 MEGABYTES = 24
 
 
-def benchmark() -> Any:
-    spec = importlib.util.spec_from_file_location("tools_big_result", BENCHMARK)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def kept_in(folder: Path, ending: str) -> Path:
     (found,) = folder.glob(f"*{ending}")
     return found
@@ -49,20 +41,33 @@ def kept_in(folder: Path, ending: str) -> Path:
     ],
 )
 def test_memory_is_bounded_by_the_result_or_by_the_cap(transport: str, way: str, most: int) -> None:
-    seen, seconds, added = anyio.run(benchmark().measure, MEGABYTES, transport, way)
-    assert added < most
-    assert seconds < 5
+    # In a process of its own: where large texts were freed before, the allocator may move one that grows.
+    command = [sys.executable, str(BENCHMARK), str(MEGABYTES), transport, way]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    match = re.search(r" (\d+\.\d+) s, +(\d+) MB more at the peak; (.*)", said)
+    assert match is not None, said
+    assert int(match[2]) < most
+    assert float(match[1]) < 5
     match way:
         case "whole":
-            assert seen.text == "x" * MEGABYTES * 1_000_000
-            assert seen.contents[0].text == seen.text
+            assert match[3] == "24,000,000 characters shown"
         case "spilled":
-            assert len(seen.text) < 21_000
-            assert isinstance(seen.whole, LongText)
-            assert len(seen.whole) == MEGABYTES * 1_000_000
+            assert re.fullmatch(r"20,\d\d\d characters shown, 24,000,000 in a file", match[3])
         case _:
-            assert seen.is_error
-            assert "than 7.62" in seen.text
+            assert "than 7.62" in match[3]
+
+
+async def test_a_long_text_is_the_whole_text_or_its_ends(perform: Perform, server: Server, tmp_path: Path) -> None:
+    async with Toolbox(server("odd")) as box:
+        seen = await perform(box["odd_big"], {"size": 3_000_000})
+        assert seen.text == seen.contents[0].text == "x" * 3_000_000
+        assert seen.whole is None
+    async with Toolbox(server("odd"), artifacts=Artifacts(tmp_path)) as box:
+        seen = await perform(box["odd_big"], {"size": 3_000_000})
+        assert len(seen.text) < 21_000
+        assert isinstance(seen.whole, LongText)
+        assert str(seen.whole) == "x" * 3_000_000
+        assert seen.contents[0].text == "[a text of 3000000 characters]"
 
 
 async def test_long_strings_come_wherever_they_stand(perform: Perform, server: Server) -> None:
