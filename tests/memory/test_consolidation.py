@@ -226,6 +226,21 @@ async def test_one_at_a_time_consolidates(held: Held, scope: Scope, folder: Path
     assert [fact["text"] for fact in await facts(held, Scope("bob"))] == ["Bob is in Faro"]
 
 
+async def test_where_there_are_no_locks_what_another_has_done_is_not_done_twice(
+    held: Held, scope: Scope, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await held.remember(scope, "I moved to Porto")
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+
+    async def asked(prompt: str) -> str:
+        async with Memory(folder) as other:
+            await consolidate(Held(other), Scripted([{"fact": "Ada lives in Porto", "cites": [1]}]), scope)
+        return '[{"fact": "She is in Portugal now", "cites": [1]}]'
+
+    assert await consolidate(held, asked, scope) == Receipt(skipped=1)
+    assert [fact["text"] for fact in await facts(held, scope)] == ["Ada lives in Porto"]
+
+
 async def test_who_is_cancelled_leaves_it_to_the_next(held: Held, scope: Scope) -> None:
     await held.remember(scope, "I moved to Porto")
     asked = anyio.Event()

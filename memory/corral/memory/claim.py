@@ -24,12 +24,14 @@ class Claim:
         Raises:
             StoreUnavailable: The file can't be made.
         """
-        import fcntl  # POSIX only, and the rest of this room is not
-
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise StoreUnavailable(path, error.strerror or str(error)) from error
+        try:
+            import fcntl  # POSIX only, and the rest of this room is not
+        except ImportError:
+            return cls(descriptor)  # two may ask a model the same then; what is stored is checked before it is
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
