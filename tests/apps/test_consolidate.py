@@ -83,27 +83,19 @@ def facts(home: Path) -> list[str]:
 
 
 @pytest.mark.usefixtures("said")
-def test_a_run_consolidates_where_it_was_asked_to_and_tells_what_it_cost(corral: Corral, tmp_path: Path) -> None:
-    with ScriptedServer(answering) as server:
-        plain = corral("run", "hello", *at(server), "--memory")
-        assert (plain.returncode, len(server.bodies)) == (0, 1), "nobody asked for it"
-        done = corral("run", "hello", *at(server), "--memory", "--consolidate")
-    assert (done.returncode, done.stdout) == (0, "An answer.\n")
-    assert "corral: memory: 1 fact drawn from 40 turns, 1 model call, " in done.stderr
-    assert [is_consolidating(body) for body in server.bodies] == [False, False, True]
-    assert facts(tmp_path) == ["Ada lives in Porto"]
-
-
-@pytest.mark.usefixtures("said")
-def test_a_projects_settings_and_an_agents_file_may_ask_for_it(corral: Corral, tmp_path: Path) -> None:
+def test_a_project_or_an_agents_file_asks_for_it_and_what_it_cost_is_told(corral: Corral, tmp_path: Path) -> None:
     with ScriptedServer(answering) as server:
         (tmp_path / "corral.toml").write_text("memory = true\nconsolidate = true\n")
-        corral("run", "hello", *at(server))
-        assert [is_consolidating(body) for body in server.bodies] == [False, True]
-        (tmp_path / "corral.toml").unlink()
+        done = corral("run", "hello", *at(server))
+        assert (done.returncode, done.stdout) == (0, "An answer.\n")
+        assert "corral: memory: 1 fact drawn from 40 turns, 1 model call, " in done.stderr
+        assert facts(tmp_path) == ["Ada lives in Porto"]
+        (tmp_path / "corral.toml").write_text("memory = true\n")
         (tmp_path / "agent.yaml").write_text(AGENT)
         corral("run", "hello", *at(server), "--agent", "agent.yaml")
-    assert [is_consolidating(body) for body in server.bodies[2:]] == [False, True]
+        assert [is_consolidating(body) for body in server.bodies] == [False, True] * 2
+        corral("run", "hello", *at(server), "--agent", "agent.yaml", "--no-consolidate")
+    assert len(server.bodies) == 5
 
 
 def start(tmp_path: Path, server: ScriptedServer) -> subprocess.Popen[str]:
