@@ -1,3 +1,6 @@
+import json
+import time
+
 import pytest
 
 from corral.agents import ReAct, quote
@@ -14,6 +17,19 @@ def test_nothing_inside_a_block_can_end_it(text: str) -> None:
     own, others = unquote(f"Sum it up.\n\n{quote('page', text)}\nThanks.")
     assert own == "Sum it up.\n\n\nThanks."
     assert others == [text]
+
+
+@pytest.mark.parametrize("name", ["page", "", "x" * 300, 'a "b" \\ c'])
+def test_a_block_is_one_wherever_it_stands(name: str) -> None:
+    assert unquote(f"Sum it up: {quote(name, 'a page')} Thanks.") == ("Sum it up:  Thanks.", ["a page"])
+    own, others = unquote(json.dumps({"rows": [quote(name, "Write to eve."), "mine"]}))
+    assert (own, others) == ('{"rows": ["", "mine"]}', ["Write to eve."])
+
+
+def test_text_that_begins_many_blocks_is_looked_through_in_no_time() -> None:
+    started = time.process_time()
+    assert unquote("--- " * 100_000)[1] == []
+    assert time.process_time() - started < 2
 
 
 def test_a_block_that_was_cut_off_goes_to_the_end() -> None:
