@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,18 @@ from corral.agents.codec import message_from_json, message_to_json
 from corral.agents.steps import Codec
 from corral.policy import Usage
 
-__all__ = ["GENERATION", "Generation"]
+__all__ = ["GENERATION", "Generation", "said"]
+
+_THOUGHT = re.compile(r"\s*<think>.*?(?:</think>\s*|\Z)|(?:(?!<think>).)*?</think>[ \t]*\n\s*", re.DOTALL)
+"""What some servers leave of a model's reasoning in its answer; templates that begin it for the model leave the end."""
+
+
+def said(message: Message) -> str:
+    """The text of an answer, without what the model said to itself."""
+    text = "".join(part.text for part in message.parts if isinstance(part, TextPart))
+    if "</think>" not in text and not text.lstrip().startswith("<think>"):
+        return text
+    return text[thought.end() :] if (thought := _THOUGHT.match(text)) is not None else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +49,7 @@ class Generation:
 
     @property
     def text(self) -> str:
-        return "".join(part.text for part in self.message.parts if isinstance(part, TextPart))
+        return said(self.message)
 
 
 def _dump(generation: Generation) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 
 from dspy.lm15 import FunctionTool, Message, TextPart, ToolCallPart, ToolChoice, ToolResultPart
 
+from corral.agents.generation import said
 from corral.agents.signature import json_in
 from corral.agents.written import (
     arguments_in,
@@ -114,7 +115,7 @@ class NativeProtocol:
         return ToolChoice(mode="none") if only is None else ToolChoice(mode="required", allowed=(only,))
 
     def read(self, message: Message, run_id: str, step: int) -> tuple[str, list[Proposal]]:
-        text = "".join(part.text for part in message.parts if isinstance(part, TextPart))
+        text = said(message)
         calls = [part for part in message.parts if isinstance(part, ToolCallPart)]
         if not calls:
             return self._read_text(text, run_id, step)
@@ -206,7 +207,7 @@ class TextProtocol:
         return None
 
     def read(self, message: Message, run_id: str, step: int) -> tuple[str, list[Proposal]]:
-        whole = "".join(part.text for part in message.parts if isinstance(part, TextPart))
+        whole = said(message)
         fields = fields_in(whole)
         if (written := fields.get("tool_calls")) is not None:
             calls = calls_in(written)
