@@ -16,6 +16,7 @@ __all__ = ["Channel"]
 
 CHUNK = 256 * 1024
 LINGER, VAIN = 150e-6, 16
+FIRST_LINGER = 400e-6
 BACKLOG = 1024**2
 """Bytes that may wait to be sent before we stop reading: a guest that asks and never listens gets no more answers."""
 
@@ -46,6 +47,7 @@ class Channel:
         self._backlog = bytearray()
         self._reading = False
         self._vain = 0
+        self._patience = LINGER
         self.closed = False
         self.lingers = True
         """Whether the other end writes at once, and not by way of this event loop."""
@@ -89,6 +91,14 @@ class Channel:
         while not self.closed and self._readable():
             pass
 
+    def expect_first(self) -> None:
+        """Linger for the next frame in any case, and longer: a session's first cell finds nothing of its own in the
+        processors' caches. Not where it has to have this processor to run at all.
+        """
+        if len(os.sched_getaffinity(0)) > 1:
+            self._vain = 0
+            self._patience = FIRST_LINGER
+
     def linger(self) -> None:
         """Take in what comes within 150 microseconds: the end of a quick cell, the next call of a loop. That spares
         the event loop a round. After it came to nothing, it is not tried for a while.
@@ -96,7 +106,8 @@ class Channel:
         if self._vain or not self.lingers:
             self._vain -= self.lingers
             return
-        until = time.perf_counter() + LINGER
+        until = time.perf_counter() + self._patience
+        self._patience = LINGER
         while not self.closed and time.perf_counter() < until:
             if self._readable():
                 return

@@ -76,6 +76,8 @@ class Place:
                 await self.container.discard(first)
         if worker is None:
             worker = await self.container.fork()
+        else:
+            worker.channel.expect_first()
         self._taken = asyncio.get_running_loop().time()
         self.fill()
         return worker
