@@ -52,7 +52,8 @@ class Egress:
         certificates = folder / CERTIFICATES
         certificates.write_bytes(authorities())
         certificates.chmod(0o644)
-        self._server = await asyncio.start_unix_server(self._connected, sock=folders.listen(folder, SOCKET))
+        listener = folders.listen(folder, SOCKET)
+        self._server = await asyncio.start_unix_server(self._connected, sock=listener, backlog=1024)
         return self
 
     async def close(self) -> None:

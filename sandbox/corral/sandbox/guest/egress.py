@@ -18,10 +18,12 @@ CERTIFICATES = "certificates.pem"
 """Authorities that the host trusts, in the same folder: a slim image has none."""
 
 CHUNK = 64 * 1024
+BACKLOG = 1024
+"""Connections that may wait to be taken; a Unix socket refuses one more at once, and nobody could say why."""
 
 
 def listen() -> socket.socket:
-    return socket.create_server(("127.0.0.1", 0), backlog=64)
+    return socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
 
 
 def listen_on(path: str) -> socket.socket:
@@ -29,7 +31,7 @@ def listen_on(path: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     os.chmod(path, 0o666)
-    listener.listen(64)
+    listener.listen(BACKLOG)
     return listener
 
 
