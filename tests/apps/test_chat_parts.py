@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import re
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +22,8 @@ from corral.apps.chat.folds import Folds
 from corral.apps.chat.mentions import TypedConsent, with_files
 from corral.apps.chat.modes import ChatMode
 from corral.apps.chat.paper import Paper
-from corral.apps.chat.pictures import PictureStore, Shown, inline
 from corral.apps.chat.screen import Screen
 from corral.apps.chat.shell import run_command, why_not
-from corral.apps.chat.sixel import to_sixel
 from corral.apps.chat.status import status_line
 from corral.apps.terminal import Progress, printable
 from corral.policy import (
@@ -55,12 +50,6 @@ from corral.policy import (
     ToolReturned,
     Usage,
     Verdict,
-)
-from corral.sandbox import Artifact, Execution
-from corral.tools import Observation
-
-PNG = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 
 
@@ -337,86 +326,6 @@ async def test_a_command_of_the_shell_is_killed_with_what_it_started(tmp_path: P
     # Nobody holds the other end any more, so that opening it for writing finds no reader.
     with pytest.raises(OSError, match="No such device"):
         os.open(alive, os.O_WRONLY | os.O_NONBLOCK)
-
-
-def test_pictures_are_kept_and_shown_where_a_terminal_shows_them(tmp_path: Path) -> None:
-    class Image:
-        type = "image"
-        data = base64.b64encode(PNG).decode()
-
-    class Lie(Image):
-        data = base64.b64encode(b"\x1b]52;c;evil").decode()
-
-    store = PictureStore(tmp_path / "pictures")
-    observation = store.shorten("draw", Observation("[image]", contents=(Image(), Lie())))
-    (picture,) = store.take()
-    assert store.take() == []
-    assert picture.path.read_bytes() == PNG
-    assert str(picture.path) in observation.text
-    assert inline(picture, {"TERM": "xterm"}) is None
-    kitty = inline(picture, {"TERM": "xterm-kitty"})
-    assert kitty is not None
-    assert kitty.startswith("\x1b_Ga=T,f=100,m=0;iVBOR")
-    iterm = inline(picture, {"TERM_PROGRAM": "iTerm.app"})
-    assert iterm is not None
-    assert iterm.startswith("\x1b]1337;File=inline=1;")
-    assert inline(picture, {"TERM": "xterm-kitty", "TMUX": "/tmp/x"}) is None
-    foot = inline(picture, {"TERM": "foot"})
-    assert foot is not None
-    assert foot.startswith('\x1bP0;1q"1;1;1;1#')
-
-
-@pytest.mark.parametrize("filtered", range(5))
-@pytest.mark.parametrize(("colour", "size"), [(2, 3), (6, 4)])
-def test_a_picture_is_drawn_in_sixels(filtered: int, colour: int, size: int) -> None:
-    """Two columns and seven rows: red over blue on the left, white on the right, whichever filter the PNG has."""
-    red, blue, white = b"\xff\0\0\xff"[:size], b"\0\0\xff\xff"[:size], b"\xff" * size
-    rows = [(red if row < 6 else blue) + white for row in range(7)]
-    png = png_of(rows, filtered, colour, size)
-    palette = "#5;2;0;0;100#180;2;100;0;0#215;2;100;100;100"
-    assert to_sixel(png) == f'\x1bP0;1q"1;1;2;7{palette}#180~?$#215?~-#5@?$#215?@\x1b\\'
-    assert to_sixel(png[:-30]) is None
-    assert to_sixel(png.replace(b"IHDR\0\0\0\x02", b"IHDR\xff\xff\xff\xff")) is None
-
-
-def png_of(rows: list[bytes], filtered: int, colour: int, size: int) -> bytes:
-    raw, above = b"", bytes(len(rows[0]))
-    for row in rows:
-        raw += bytes([filtered])
-        for at, value in enumerate(row):
-            left, corner = (row[at - size], above[at - size]) if at >= size else (0, 0)
-            near = left + above[at] - corner
-            paeth = min((left, above[at], corner), key=lambda one: abs(near - one))
-            raw += bytes([(value - (0, left, above[at], (left + above[at]) // 2, paeth)[filtered]) & 0xFF])
-        above = row
-    head = struct.pack(">IIBBBBB", len(rows[0]) // size, len(rows), 8, colour, 0, 0, 0)
-    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(raw)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
-    )
-
-
-async def test_figures_of_a_cell_are_kept_too(tmp_path: Path) -> None:
-    class Session:
-        name = "docker"
-
-        async def execute(self, code: str, variables: object, *, timeout: float, host: object) -> Execution:
-            return Execution(value=code, artifacts=(Artifact("shown-1.png", "image/png", PNG),))
-
-    class Provider:
-        name = "docker"
-        instructions = "Code runs here."
-
-        async def open(self, spec: object) -> Session:
-            return Session()
-
-    store = PictureStore(tmp_path)
-    provider: Any = Shown(Provider(), store)  # pyright: ignore[reportArgumentType]
-    session = await provider.open(None)
-    assert (provider.instructions, session.name) == ("Code runs here.", "docker")
-    assert (await session.execute("1", timeout=1.0)).value == "1"
-    (picture,) = store.take()
-    assert (picture.kind, picture.path.read_bytes()) == ("png", PNG)
 
 
 def test_the_status_line_keeps_what_matters_where_it_is_narrow() -> None:

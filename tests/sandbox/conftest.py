@@ -3,6 +3,7 @@ import os
 from collections.abc import AsyncGenerator
 
 import pytest
+from anyio import to_thread
 
 from corral.sandbox import (
     DockerProvider,
@@ -12,6 +13,7 @@ from corral.sandbox import (
     SandboxProvider,
     SandboxUnavailable,
 )
+from corral.sandbox.engine import Engine
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,6 +28,18 @@ async def docker(docker_image: None) -> AsyncGenerator[DockerProvider]:
     """One provider for all tests: what a test does to a session must not reach the next one."""
     async with DockerProvider() as provider:
         yield provider
+
+
+@pytest.fixture
+async def engine(docker_image: None) -> AsyncGenerator[Engine]:
+    engine = await to_thread.run_sync(Engine.connect)
+    yield engine
+    engine.close()
+
+
+async def containers(engine: Engine, label: str) -> list[str]:
+    found = await to_thread.run_sync(engine.containers)
+    return [each.id for each in found if each.labels.get("corral.label") == label]
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """Which container a session is opened in, what is ready before it is asked for, and when containers end."""
 
-from collections.abc import AsyncGenerator
-
 import anyio
 import pytest
 from anyio import to_thread
@@ -12,13 +10,6 @@ from corral.sandbox.engine import Engine
 pytestmark = pytest.mark.docker
 
 FEW = Limits(processes=40)
-
-
-@pytest.fixture
-async def engine(docker_image: None) -> AsyncGenerator[Engine]:
-    engine = await to_thread.run_sync(Engine.connect)
-    yield engine
-    engine.close()
 
 
 def container(sandbox: Sandbox) -> str:
